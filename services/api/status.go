@@ -13,6 +13,11 @@ const (
 	PortsSchema  = "weavewg.ports/v1"
 	KeysSchema   = "weavewg.keys/v1"
 	PingSchema   = "weavewg.ping/v1"
+
+	CountersSchema = "weavewg.counters/v1"
+	CaptureSchema  = "weavewg.capture/v1"
+	ReloadSchema   = "weavewg.reload/v1"
+	ReportSchema   = "weavewg.report/v1"
 )
 
 // Status answers "how is this node and why".
@@ -93,6 +98,7 @@ type WireGuard struct {
 type Target struct {
 	Address string  `json:"address"`
 	Source  string  `json:"source"` // config, connect
+	Place   string  `json:"place"`  // where the configuration names it (file:line); "" for connect
 	State   string  `json:"state"`  // connected, dialling, waiting
 	Reason  string  `json:"reason"` // why the last try failed
 	NextS   float64 `json:"next_s"` // seconds to the next try
@@ -196,11 +202,4 @@ type AttachRequest struct {
 // Connection is the body of connect and forget.
 type Connection struct {
 	Targets []string `json:"targets"`
-}
-
-// Error is what every failed request answers with.
-type Error struct {
-	Message string   `json:"error"`
-	Code    string   `json:"code"` // ambiguous, not-found, usage, not-ready, failed
-	Choices []string `json:"choices,omitempty"`
 }
