@@ -18,9 +18,11 @@ const Keepalive = 25 * time.Second
 type PeerSpec struct {
 	Key wgtypes.Key // the peer's slot key
 	PSK wgtypes.Key
-	// Endpoint is where to send handshakes. It is written only while the tunnel has no live session: after that
-	// WireGuard roams by itself. Invalid: unknown, wait to be spoken to.
+	// Endpoint is where to send handshakes. Invalid: unknown, wait to be spoken to.
 	Endpoint netip.AddrPort
+	// Move asks that Endpoint be written to an existing tunnel as well. The core sets it only while the tunnel has no
+	// live session: after that WireGuard roams by itself.
+	Move bool
 	// Allowed is what may come out of the tunnel and what is routed into it: the peer's overlay address.
 	Allowed []netip.Prefix
 }
@@ -28,8 +30,8 @@ type PeerSpec struct {
 // SlotSpec is one WireGuard device as it should be.
 type SlotSpec struct {
 	Slot Slot
-	// PrivateKey is set only when the device is made anew; an existing device's key is never changed in place (that
-	// stops traffic for 4 to 5 s), and the zero key leaves the choice to Adopt or Fresh.
+	// PrivateKey is what a device made anew gets. An existing device keeps the key it has: changing a key in place stops
+	// traffic for 4 to 5 s.
 	PrivateKey wgtypes.Key
 	Port       uint16     // UDP, in the namespace that the daemon was started in
 	MTU        int        // bytes; never below 1350
