@@ -96,7 +96,7 @@ func genMessage(t *rapid.T) Message {
 	switch rapid.IntRange(1, 9).Draw(t, "field") {
 	case 1:
 		return Message{Digest: &Digest{Last: rapid.Bool().Draw(t, "last"), Known: genSlice(t, 20, func(t *rapid.T) Known {
-			return Known{ID: genID(t, "id"), Version: genVersion(t)}
+			return Known{ID: genID(t, "id"), Version: genVersion(t), Hash: rapid.Uint64().Draw(t, "hash")}
 		})}}
 	case 2:
 		return Message{Records: append(genSlice(t, 3, func(*rapid.T) Sealed {

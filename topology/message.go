@@ -26,6 +26,7 @@ type Digest struct {
 type Known struct {
 	ID      NodeID  `cbor:"1,keyasint"`
 	Version Version `cbor:"2,keyasint"`
+	Hash    uint64  `cbor:"3,keyasint"` // of the record, so that two of one version are noticed
 }
 
 // Seen tells the receiver at which underlay endpoint its slot was observed, read from an authenticated tunnel.
