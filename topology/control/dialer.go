@@ -1,0 +1,62 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Times of TCP. Pings notice a dead session sooner; these are for the case that nothing else does.
+const (
+	connectTimeout = 10 * time.Second // over all addresses of a name
+	userTimeout    = 20 * time.Second // unacknowledged data ends a connection (tcp(7))
+)
+
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+
+// Dial makes a session with the node at target, "host:port". Names are resolved anew at every call, and the addresses
+// of a name are tried as RFC 6555 says. Errors are *Error, and name the target.
+func (h *Handshaker) Dial(ctx context.Context, target string) (*Session, error) {
+	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	dial := net.Dialer{KeepAliveConfig: keepAlive, ControlContext: func(_ context.Context, _, _ string, c syscall.RawConn) error {
+		return setUserTimeout(c)
+	}}
+	conn, err := dial.DialContext(connecting, "tcp", target)
+	if err != nil {
+		return nil, fail(Unreachable, "%s unreachable: %w", target, dialCause(err))
+	}
+	s, err := h.Initiate(ctx, conn)
+	if err != nil {
+		e := *asError(Silent, err)
+		e.Reason = target + " " + e.Reason
+		return nil, &e
+	}
+	return s, nil
+}
+
+// dialCause says in few words why a connection could not be made.
+func dialCause(err error) error {
+	if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("no answer to TCP")
+	}
+	err = bareNet(err)
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
+		return call.Err
+	}
+	return err
+}
+
+// setUserTimeout makes the kernel give up on a peer that acknowledges nothing, well before its default of 15 minutes.
+func setUserTimeout(c syscall.RawConn) error {
+	var failed error
+	err := c.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+	})
+	return errors.Join(err, failed)
+}
