@@ -86,11 +86,10 @@ func TestTargetsBackOff(t *testing.T) {
 	if got := ts.Due(now); got != nil {
 		t.Fatalf("dialled twice at once: %v", got)
 	}
-	want := []time.Duration{200, 400, 800, 1600, 3200, 6400, 10000, 10000, 10000}
-	for i, ms := range want {
+	for i, ms := range []int64{200, 400, 800, 1600, 3200, 6400, 10000, 10000, 10000} {
 		ts.Failed("a:1", "no route", now)
 		x, _ := ts.Get("a:1")
-		wait, most := x.Next.Sub(now), ms*time.Millisecond
+		wait, most := x.Next.Sub(now), time.Duration(ms)*time.Millisecond
 		if wait > most || wait < most/2 || x.Tries != i+1 || x.Reason != "no route" || x.State != Waiting {
 			t.Fatalf("after %d failures: %v (%+v), want %v to %v", i+1, wait, x, most/2, most)
 		}
