@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -198,11 +197,13 @@ func Target(s string) (string, error) {
 		return "", fmt.Errorf(`"": want HOST[:PORT]`)
 	case strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]"):
 		host = s[1 : len(s)-1]
-	case strings.HasPrefix(s, "[") || strings.Count(s, ":") == 1:
-		var err error
-		if host, port, err = net.SplitHostPort(s); err != nil {
-			return "", fmt.Errorf("%q: want HOST[:PORT]", clip(s))
+	case strings.HasPrefix(s, "["):
+		var closed bool
+		if host, port, closed = strings.Cut(s[1:], "]:"); !closed {
+			return "", fmt.Errorf("%q: want [ADDRESS]:PORT", clip(s))
 		}
+	case strings.Count(s, ":") == 1:
+		host, port, _ = strings.Cut(s, ":")
 	case strings.Count(s, ":") > 1:
 		return "", fmt.Errorf(`%q: put IPv6 addresses in brackets, such as "[2001:db8::1]:%d"`, clip(s), DefaultPort)
 	}
@@ -217,11 +218,13 @@ func Target(s string) (string, error) {
 		if a.IsUnspecified() || a.IsMulticast() {
 			return "", fmt.Errorf("%q: nobody can dial %s", clip(s), a)
 		}
-		host = a.Unmap().String()
+		if host = a.Unmap().String(); a.Unmap().Is6() {
+			host = "[" + host + "]"
+		}
 	} else if strings.HasPrefix(s, "[") || len(host) > 253 || !hostPattern.MatchString(host) {
 		return "", fmt.Errorf("%q: %q is neither a host name nor an address", clip(s), clip(host))
 	}
-	return net.JoinHostPort(host, strconv.Itoa(n)), nil
+	return host + ":" + strconv.Itoa(n), nil
 }
 
 func (p *parser) proxy(s string) string {

@@ -150,6 +150,7 @@ func TestBadInput(t *testing.T) {
 		"peer empty":              {"mesh: a\npeers: [\"\"]\n", f + `:2:9: peers[0]: "": want HOST[:PORT]`},
 		"peer URL":                {"mesh: a\npeers: [\"http://b\"]\n", f + `:2:9: peers[0]: "http://b": "//b" is not a port`},
 		"peer brackets, name":     {"mesh: a\npeers: [\"[b]\"]\n", f + `:2:9: peers[0]: "[b]": "b" is neither a host name nor an address`},
+		"peer brackets, open":     {"mesh: a\npeers: [\"[::1\"]\n", f + `:2:9: peers[0]: "[::1": want [ADDRESS]:PORT`},
 		"peer twice":              {"mesh: a\npeers: [b, \"b:6783\"]\n", f + `:2:12: peers[1]: b:6783 is given twice`},
 		"peer everywhere":         {"mesh: a\npeers: [\"0.0.0.0\"]\n", f + `:2:9: peers[0]: "0.0.0.0": nobody can dial 0.0.0.0`},
 		"peers, too many":         {"mesh: a\npeers:\n" + many(257, "  - b%d\n"), f + `:3:3: peers: 257 entries, at most 256: a few first contacts are enough`},
