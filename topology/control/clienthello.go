@@ -35,7 +35,7 @@ func serverName(b []byte) (string, error) {
 	r.vector(2)               // cipher_suites
 	r.vector(1)               // legacy_compression_methods
 	extensions := r.vector(2) // extensions
-	if r != nil && len(r) > 0 {
+	if len(r) > 0 {
 		return "", errNotHello
 	}
 	for len(extensions) > 0 {

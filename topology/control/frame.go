@@ -27,7 +27,7 @@ func readFrame(r io.Reader, limit int) ([]byte, error) {
 	}
 	body := make([]byte, size)
 	if _, err := io.ReadFull(r, body); err != nil {
-		if err == io.EOF { //nolint:errorlint // io.ReadFull returns io.EOF itself
+		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		return nil, err

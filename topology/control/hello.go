@@ -55,29 +55,12 @@ type verdict struct {
 	Reason string `cbor:"2,keyasint,omitempty"`
 }
 
-var (
-	helloEncoding = must(cbor.CoreDetEncOptions().EncMode())
-	helloDecoding = must(cbor.DecOptions{
-		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
-		IndefLength:      cbor.IndefLengthForbidden,
-		TagsMd:           cbor.TagsForbidden,
-		UTF8:             cbor.UTF8RejectInvalid,
-		MaxNestedLevels:  8,
-		MaxArrayElements: 64,
-		MaxMapPairs:      64,
-	}.DecMode())
-)
-
-// must is for the two modes above, whose options are constants that every test runs through.
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
 func encodeHello(v any) ([]byte, error) {
-	b, err := helloEncoding.Marshal(v)
+	mode, err := cbor.CoreDetEncOptions().EncMode()
+	if err != nil {
+		return nil, fmt.Errorf("encode hello: %w", err)
+	}
+	b, err := mode.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("encode hello: %w", err)
 	}
@@ -88,7 +71,19 @@ func encodeHello(v any) ([]byte, error) {
 }
 
 func decodeHello(b []byte, v any) error {
-	if err := helloDecoding.Unmarshal(b, v); err != nil {
+	mode, err := cbor.DecOptions{
+		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
+		IndefLength:      cbor.IndefLengthForbidden,
+		TagsMd:           cbor.TagsForbidden,
+		UTF8:             cbor.UTF8RejectInvalid,
+		MaxNestedLevels:  8,
+		MaxArrayElements: 64,
+		MaxMapPairs:      64,
+	}.DecMode()
+	if err != nil {
+		return fmt.Errorf("decode hello: %w", err)
+	}
+	if err := mode.Unmarshal(b, v); err != nil {
 		return &frameError{"hello: " + oneLine(err.Error())}
 	}
 	return nil

@@ -95,10 +95,10 @@ func (i *Identity) ID() topology.NodeID { return i.id }
 func (i *Identity) Public() [32]byte { return i.public }
 
 // String returns the id.
-func (i *Identity) String() string { return "identity of " + i.id.String() }
+func (i Identity) String() string { return "identity of " + i.id.String() }
 
 // Format keeps every verb, %#v included, from printing the private key.
-func (i *Identity) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, i.String()) }
+func (i Identity) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, i.String()) }
 
 // MarshalText keeps the private key out of JSON and logs.
-func (i *Identity) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
+func (i Identity) MarshalText() ([]byte, error) { return []byte(i.String()), nil }

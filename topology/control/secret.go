@@ -95,13 +95,13 @@ func ParseSecrets(data []byte) (*Secrets, error) {
 }
 
 // String says how many secrets there are.
-func (s *Secrets) String() string { return fmt.Sprintf("%d secrets (hidden)", len(s.lines)) }
+func (s Secrets) String() string { return fmt.Sprintf("%d secrets (hidden)", len(s.lines)) }
 
 // Format keeps every verb, %#v included, from printing a secret.
-func (s *Secrets) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, s.String()) }
+func (s Secrets) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, s.String()) }
 
 // MarshalText keeps the secrets out of JSON and logs.
-func (s *Secrets) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+func (s Secrets) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // meshKeys are the keys that one secret gives in one mesh, each for one purpose. The mesh's name is the salt (RFC 5869),
 // so a secret that two meshes share opens neither to the other.
