@@ -17,7 +17,7 @@ func Diff(spec DeviceSpec, status DeviceStatus) []Op {
 	}
 	for _, want := range spec.Slots {
 		have, ok := findSlot(status.Slots, want.Slot)
-		if !ok {
+		if !ok || have.PrivateKey == (wgtypes.Key{}) { // no device, or one whose process died and forgot everything
 			add = append(add, AddSlot{Slot: want.Slot, PrivateKey: want.PrivateKey, Port: want.Port, MTU: want.MTU})
 		} else if set, differs := diffSlot(want, have); differs {
 			add = append(add, set)

@@ -86,22 +86,6 @@ type Member struct {
 	Address netip.Addr // overlay address
 }
 
-// State is what the core wants remembered across restarts.
-type State struct {
-	Epoch   uint64                      `json:"epoch"`   // Version.Epoch of this run
-	Targets []string                    `json:"targets"` // added by connect
-	Slots   []SlotMemory                `json:"slots"`
-	Known   []string                    `json:"known"`  // last good addresses of peers, tried after the targets
-	Floors  map[string]topology.Version `json:"floors"` // forgotten nodes
-}
-
-// SlotMemory keeps the generation of a slot's key, so that an adopted key keeps its number.
-type SlotMemory struct {
-	Slot       Slot   `json:"slot"`
-	PublicKey  string `json:"public_key"`
-	Generation uint32 `json:"generation"`
-}
-
 func (Dial) effect()          {}
 func (OpenRouted) effect()    {}
 func (DeliverRouted) effect() {}

@@ -26,3 +26,12 @@ type NetworkSettings struct {
 	topology.NetworkRef
 	MTU int // 0: auto
 }
+
+// configure takes over changed settings; identity, mesh and port stay those of the start.
+func (c *Core) configure(s Settings) {
+	s.Mesh, s.Key, s.Run, s.Port = c.settings.Mesh, c.settings.Key, c.settings.Run, c.settings.Port
+	c.settings = s
+	c.retarget()
+	c.touch()
+	c.stale = true
+}
