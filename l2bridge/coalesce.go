@@ -42,6 +42,9 @@ type Coalescer struct {
 // kernel would cut them in software (net/core/dev.c, gso_features_check).
 const maxFrame = 65535
 
+// maxParts bounds the pieces of a frame: the kernel takes 1,024 (UIO_MAXIOV) in one call.
+const maxParts = 512
+
 // segment is a TCP segment that may be joined with others.
 type segment struct {
 	headers
@@ -102,7 +105,7 @@ func (c *Coalescer) slot() *Scattered {
 func (c *Coalescer) continues(s *segment) bool {
 	o := &c.open
 	return s.v4 == o.v4 && s.tcp == o.tcp && s.end == o.end &&
-		s.seq() == c.next && s.payload() <= o.payload() && c.total+s.payload() <= maxFrame &&
+		s.seq() == c.next && s.payload() <= o.payload() && c.total+s.payload() <= maxFrame && len(c.ready[len(c.ready)-1].Parts) < maxParts &&
 		s.flags()&flagCWR == 0 && sameHeaders(s, o) && (!s.v4 || s.id() == c.id+1)
 }
 

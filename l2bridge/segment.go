@@ -13,25 +13,38 @@ func (s *Segment) Len() int { return len(s.Head) + len(s.Payload) }
 // (TCP_MIN_SND_MSS, 48) gives 1,365.
 const maxSegments = 2048
 
-// Segmenter turns frames into VXLAN packets, in memory that it reuses: what Cut returns is valid until the next Cut.
+// Segmenter turns frames into VXLAN packets, in memory that it reuses: what Cut returned is valid until Reset.
 type Segmenter struct {
 	heads []byte
 	out   []Segment
+}
+
+// Reset makes the memory of all packets since the last Reset free for new ones.
+func (s *Segmenter) Reset() { s.heads, s.out = s.heads[:0], s.out[:0] }
+
+// room returns n bytes for headers. When the memory is full, packets keep the old one, and there is more from now on.
+func (s *Segmenter) room(n int) []byte {
+	at := len(s.heads)
+	if cap(s.heads)-at < n {
+		at, s.heads = 0, make([]byte, 0, max(2*cap(s.heads), n, 16<<10))
+	}
+	s.heads = s.heads[:at+n]
+	return s.heads[at : at+n : at+n]
 }
 
 // Cut wraps a frame for network vni. A whole frame becomes one packet, its pending checksum done (in place); a TCP frame that
 // awaits segmentation becomes as many as the sender asked for, each with headers and checksums of its own, exactly as
 // the kernel would have cut it (net/ipv4/tcp_offload.c, tcp_gso_segment; af_inet.c, inet_gso_segment). The payload is not copied.
 func (s *Segmenter) Cut(f *Frame, k *Key, vni uint32) ([]Segment, Why) {
-	s.heads, s.out = s.heads[:0], s.out[:0]
+	first := len(s.out)
 	if f.Offload.Kind == Whole {
 		if !CompleteChecksum(f) {
 			return nil, BadOffload
 		}
-		s.heads = append(s.heads, make([]byte, VXLANHeader)...)
-		PutVXLAN(s.heads, vni)
-		s.out = append(s.out, Segment{Head: s.heads, Payload: f.Data})
-		return s.out, Forwarded
+		head := s.room(VXLANHeader)
+		PutVXLAN(head, vni)
+		s.out = append(s.out, Segment{Head: head, Payload: f.Data})
+		return s.out[first:], Forwarded
 	}
 	h, ok := gsoHeaders(f, k)
 	if !ok {
@@ -43,20 +56,17 @@ func (s *Segmenter) Cut(f *Frame, k *Key, vni uint32) ([]Segment, Why) {
 		return nil, BadOffload
 	}
 	each := VXLANHeader + h.end
-	if cap(s.heads) < n*each {
-		s.heads = make([]byte, 0, n*each)
-	}
+	heads := s.room(n * each)
 	base := h.sums(f.Data)
 	for i := range n {
-		s.heads = append(s.heads, make([]byte, VXLANHeader)...)
-		head := append(s.heads, f.Data[:h.end]...)[i*each:]
-		s.heads = s.heads[:(i+1)*each]
+		head := heads[i*each : (i+1)*each : (i+1)*each]
 		PutVXLAN(head, vni)
+		copy(head[VXLANHeader:], f.Data[:h.end])
 		part := payload[i*size : min((i+1)*size, len(payload))]
 		h.write(head[VXLANHeader:], part, i, n, size, base)
-		s.out = append(s.out, Segment{Head: head[:each:each], Payload: part})
+		s.out = append(s.out, Segment{Head: head, Payload: part})
 	}
-	return s.out, Forwarded
+	return s.out[first:], Forwarded
 }
 
 // headers tells where the headers of a TCP frame are.
