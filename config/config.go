@@ -11,6 +11,9 @@ const DefaultPort = 6783
 // DefaultFile is where the configuration is looked for.
 const DefaultFile = "/etc/weavewg/weavewg.yaml"
 
+// DefaultRunDir is run_dir where nothing else is said.
+const DefaultRunDir = "/run/weavewg"
+
 // UDPPorts is how many UDP ports follow from listen.port: three slots of WireGuard and the relay.
 const UDPPorts = 4
 

@@ -61,7 +61,7 @@ var schema = []key{
 		{name: "mtu", kind: textOrNumber, def: "auto", doc: "bytes of the largest IP packet"},
 	}},
 	{name: "state_dir", kind: text, def: "/var/lib/weavewg", doc: "identity, attachments and targets"},
-	{name: "run_dir", kind: text, def: "/run/weavewg", doc: "sockets of the daemon"},
+	{name: "run_dir", kind: text, def: DefaultRunDir, doc: "sockets of the daemon"},
 	{name: "api", kind: section, sub: []key{
 		{name: "metrics", kind: text, def: "127.0.0.1:6782", doc: "address of /metrics for Prometheus; empty: off"},
 		{name: "group", kind: text, def: "weavewg", doc: "group that may use the API socket; membership equals root"},
