@@ -86,7 +86,8 @@ func Compare(ctx context.Context, l *lab.Lab, contenders []Contender, plan Plan,
 	for _, offloads := range plan.Offloads {
 		table, failed := compareOnce(ctx, all, plan, offloads, say)
 		result.Tables = append(result.Tables, table)
-		if err = errors.Join(err, failed); ctx.Err() != nil {
+		err = errors.Join(err, failed)
+		if ctx.Err() != nil {
 			return result, err
 		}
 	}

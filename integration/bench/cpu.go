@@ -22,7 +22,7 @@ func cpuTime() (time.Duration, error) {
 // tick is the unit of /proc/stat: USER_HZ, 100 a second on every Linux of ours (proc(5)).
 const tick = 10 * time.Millisecond
 
-// busy reads the line "cpu user nice system idle iowait irq softirq steal …".
+// busy reads the line "cpu user nice system idle iowait irq softirq …".
 func busy(stat string) (time.Duration, error) {
 	line, _, _ := strings.Cut(stat, "\n")
 	fields := strings.Fields(line)
