@@ -24,34 +24,35 @@ type layer struct {
 }
 
 var layers = map[string]layer{
-	".":                     {},
-	"topology":              {core: true},
-	"learner":               {core: true, imports: []string{"topology"}},
-	"l2bridge":              {core: true, imports: []string{"topology", "learner"}},
-	"wgmesh":                {core: true, imports: []string{"topology", "learner", "l2bridge"}},
-	"config":                {core: true, except: "load.go"},
-	"state":                 {},
-	"topology/control":      {imports: []string{"topology"}},
-	"l2bridge/capture":      {imports: []string{"l2bridge"}},
-	"l2bridge/datapath":     {imports: []string{"l2bridge", "learner", "topology", "l2bridge/capture"}},
-	"l2bridge/netns":        {},
-	"l2bridge/rtnl":         {imports: []string{"l2bridge", "l2bridge/netns"}},
-	"wgmesh/keeper":         {imports: []string{"wgmesh", "l2bridge/netns"}},
-	"wgmesh/wgdev":          {imports: []string{"wgmesh", "wgmesh/keeper", "l2bridge/netns"}},
-	"wgmesh/node":           {imports: []string{"topology/...", "learner", "l2bridge/...", "wgmesh/...", "config", "state", "services/..."}},
-	"services/api":          {imports: []string{"topology"}},
-	"services/docker":       {},
-	"services/metrics":      {imports: []string{"services/api"}},
-	"services/doctor":       {},
-	"cmd/weavewg":           {imports: []string{"..."}},
-	"integration/lab":       {},
-	"integration/sim":       {imports: []string{"topology", "wgmesh"}},
-	"integration/scenarios": {imports: []string{"integration/...", "services/api"}},
-	"integration/vm":        {imports: []string{"integration/lab", "integration/vm/agent"}},
-	"integration/vm/agent":  {},
-	"integration/vm/init":   {imports: []string{"integration/vm/agent"}},
-	"integration/vagrant":   {imports: []string{"integration/lab"}},
-	"integration/bench":     {imports: []string{"integration/lab"}},
+	".":                           {},
+	"topology":                    {core: true},
+	"learner":                     {core: true, imports: []string{"topology"}},
+	"l2bridge":                    {core: true, imports: []string{"topology", "learner"}},
+	"wgmesh":                      {core: true, imports: []string{"topology", "learner", "l2bridge"}},
+	"config":                      {core: true, imports: []string{"topology"}, except: "load.go"},
+	"state":                       {},
+	"topology/control":            {imports: []string{"topology"}},
+	"l2bridge/netns":              {},
+	"l2bridge/capture":            {imports: []string{"l2bridge", "l2bridge/netns"}},
+	"l2bridge/datapath":           {imports: []string{"l2bridge", "learner", "topology", "l2bridge/capture", "l2bridge/netns"}},
+	"l2bridge/rtnl":               {imports: []string{"l2bridge", "l2bridge/netns"}},
+	"wgmesh/keeper":               {imports: []string{"wgmesh", "l2bridge/netns"}},
+	"wgmesh/wgdev":                {imports: []string{"wgmesh", "wgmesh/keeper", "l2bridge/netns"}},
+	"wgmesh/node":                 {imports: []string{"topology/...", "learner", "l2bridge/...", "wgmesh/...", "config", "state", "services/..."}},
+	"services/api":                {imports: []string{"topology"}},
+	"services/docker":             {},
+	"services/metrics":            {imports: []string{"services/api"}},
+	"services/doctor":             {},
+	"cmd/weavewg":                 {imports: []string{"..."}},
+	"integration/lab":             {},
+	"integration/sim":             {imports: []string{"topology", "wgmesh"}},
+	"integration/scenarios":       {imports: []string{"integration/lab", "services/api"}},
+	"integration/scenarios/probe": {imports: []string{"integration/lab"}},
+	"integration/vm":              {imports: []string{"integration/lab", "integration/vm/agent"}},
+	"integration/vm/agent":        {},
+	"integration/vm/init":         {imports: []string{"integration/vm/agent"}},
+	"integration/vagrant":         {imports: []string{"integration/lab"}},
+	"integration/bench":           {imports: []string{"integration/lab"}},
 }
 
 // forbiddenInCores are imports and calls that would make a decision depend on more than its arguments.
@@ -78,6 +79,11 @@ var forbiddenInCores = map[string]string{
 	"time.AfterFunc":         "a core does not wait",
 	"time.NewTimer":          "a core does not wait",
 	"time.NewTicker":         "a core does not wait",
+}
+
+// netForCores are the parts of package net that only compute.
+var netForCores = map[string]bool{
+	"net.JoinHostPort": true, "net.SplitHostPort": true, "net.ParseMAC": true, "net.HardwareAddr": true,
 }
 
 type source struct {
@@ -176,8 +182,12 @@ func TestCoresArePure(t *testing.T) {
 			case *ast.GoStmt:
 				t.Errorf("%s: starts a goroutine: only edges and shells do", s.at(n))
 			case *ast.SelectorExpr:
-				if why, bad := forbiddenInCores[selector(n)]; bad {
-					t.Errorf("%s: uses %s: %s", s.at(n), selector(n), why)
+				name := selector(n)
+				if why, bad := forbiddenInCores[name]; bad {
+					t.Errorf("%s: uses %s: %s", s.at(n), name, why)
+				}
+				if strings.HasPrefix(name, "net.") && !netForCores[name] {
+					t.Errorf("%s: uses %s: a core has no socket; addresses are net/netip", s.at(n), name)
 				}
 			}
 			return true
@@ -203,8 +213,11 @@ func TestOnePackageCommentInDocGo(t *testing.T) {
 		if s.file.Doc == nil {
 			continue
 		}
-		if path.Base(s.path) != "doc.go" {
+		if base := path.Base(s.path); base != "doc.go" && (base != "main.go" || s.file.Name.Name != "main") {
 			t.Errorf("%s: the package comment belongs in doc.go", s.path)
+		}
+		if commented[s.dir] {
+			t.Errorf("%s: the package has a second comment", s.path)
 		}
 		commented[s.dir] = true
 	}
@@ -215,13 +228,17 @@ func TestOnePackageCommentInDocGo(t *testing.T) {
 	}
 }
 
-// Nothing below cmd ends the process: errors go up, and main alone decides.
+// Nothing but a main package ends the process: errors go up. A function must may panic, for what is constant: a test
+// that loads the package would show it.
 func TestOnlyMainEndsTheProcess(t *testing.T) {
 	for _, s := range sources(t) {
-		if s.test || strings.HasPrefix(s.dir, "cmd/") {
+		if s.test || s.file.Name.Name == "main" {
 			continue
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {
+			if f, ok := n.(*ast.FuncDecl); ok && f.Name.Name == "must" {
+				return false
+			}
 			call, ok := n.(*ast.CallExpr)
 			if !ok {
 				return true
