@@ -57,7 +57,6 @@ var layers = map[string]layer{
 
 // forbiddenInCores are imports and calls that would make a decision depend on more than its arguments.
 var forbiddenInCores = map[string]string{
-	"net":                    "a core has no socket; addresses are net/netip",
 	"net/http":               "a core has no socket",
 	"os":                     "a core reads no file and no environment",
 	"os/exec":                "a core starts nothing",
