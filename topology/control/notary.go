@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/weavewg/weavewg/topology"
 )
@@ -25,7 +26,14 @@ func NewNotary(identity *Identity, mesh string, secrets *Secrets) (topology.Nota
 	return &notary{identity: identity, mesh: mesh, keys: keys}, nil
 }
 
-// Seal signs r and vouches for the identity with the first secret.
+// A membership proof is a list of MACs over the identity key, one for each of the first secrets of who made it, so that
+// nodes can change the order of their secrets one after the other. Its whole fits the codec's limit of 64 bytes.
+const (
+	vouchSize  = 16
+	maxVouches = 4
+)
+
+// Seal signs r and vouches for the identity with the first four secrets.
 func (n *notary) Seal(r *topology.Record) (topology.Sealed, error) {
 	if r.Key != n.identity.public {
 		return topology.Sealed{}, fmt.Errorf("seal the record of %s: only %s can", r.ID(), n.identity.id)
@@ -37,7 +45,7 @@ func (n *notary) Seal(r *topology.Record) (topology.Sealed, error) {
 	return topology.Sealed{
 		Body:  body,
 		Sig:   ed25519.Sign(n.identity.private, topology.SealBytes(n.mesh, body)),
-		Proof: memberProof(n.keys[0], n.mesh, r.Key),
+		Proof: n.vouch(r.Key),
 	}, nil
 }
 
@@ -48,8 +56,8 @@ func (n *notary) Open(s topology.Sealed) (*topology.Record, error) {
 		return nil, fmt.Errorf("record of %d bytes, want 1 to %d", len(s.Body), topology.MaxRecord)
 	case len(s.Sig) != ed25519.SignatureSize:
 		return nil, fmt.Errorf("signature of %d bytes, want %d", len(s.Sig), ed25519.SignatureSize)
-	case len(s.Proof) != len(mac(nil)):
-		return nil, fmt.Errorf("membership proof of %d bytes, want %d", len(s.Proof), len(mac(nil)))
+	case len(s.Proof) == 0 || len(s.Proof)%vouchSize != 0 || len(s.Proof) > maxVouches*vouchSize:
+		return nil, fmt.Errorf("membership proof of %d bytes, want 1 to %d times %d", len(s.Proof), maxVouches, vouchSize)
 	}
 	// The key that proof and signature are checked against is inside, so the (bounded, allocation-limited) decoder runs
 	// first; nothing of its result leaves before both checks.
@@ -59,8 +67,11 @@ func (n *notary) Open(s topology.Sealed) (*topology.Record, error) {
 	}
 	vouched := false
 	for _, k := range n.keys { // all of them, so that time does not tell which one fits
-		if hmac.Equal(s.Proof, memberProof(k, n.mesh, r.Key)) {
-			vouched = true
+		want := memberMAC(k, n.mesh, r.Key)
+		for proof := range slices.Chunk(s.Proof, vouchSize) {
+			if hmac.Equal(proof, want) {
+				vouched = true
+			}
 		}
 	}
 	if !vouched {
@@ -74,6 +85,14 @@ func (n *notary) Open(s topology.Sealed) (*topology.Record, error) {
 
 var errBadSignature = errors.New("bad signature")
 
-func memberProof(k meshKeys, mesh string, key [32]byte) []byte {
-	return mac(k.member, key[:], []byte(mesh))
+func (n *notary) vouch(key [32]byte) []byte {
+	var proof []byte
+	for _, k := range n.keys[:min(len(n.keys), maxVouches)] {
+		proof = append(proof, memberMAC(k, n.mesh, key)...)
+	}
+	return proof
+}
+
+func memberMAC(k meshKeys, mesh string, key [32]byte) []byte {
+	return mac(k.member, key[:], []byte(mesh))[:vouchSize]
 }

@@ -148,3 +148,22 @@ func serve(t testing.TB, n *testNode) (*Listener, string, <-chan *Session) {
 	})
 	return l, l.Addrs()[0].String(), sessions
 }
+
+// eventually waits up to five seconds until check finds nothing wrong.
+func eventually(t testing.TB, check func() error) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	end := time.After(5 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatal(err)
+		}
+	}
+}
