@@ -16,7 +16,7 @@ import (
 )
 
 // plainNotary seals with a hash: enough where nobody lies.
-type plainNotary struct{ key [32]byte }
+type plainNotary struct{}
 
 func (n plainNotary) Seal(r *topology.Record) (topology.Sealed, error) {
 	body, err := topology.EncodeRecord(r)

@@ -17,7 +17,7 @@ type (
 	// Tick lets time pass: send it at the time that Core.Next names, or earlier.
 	Tick struct{}
 
-	// SessionUp: the handshake of a control session succeeded at this end. The peer's own record came with its hello.
+	// SessionUp means: the handshake of a control session succeeded at this end. The peer's own record came with its hello.
 	SessionUp struct {
 		ID      SessionID
 		Peer    topology.NodeID
@@ -29,27 +29,27 @@ type (
 		Routed  bool           // carried by neighbours instead of TCP of its own
 		Export  [32]byte       // the same at both ends (RFC 9266 style exporter); keys PSKs
 	}
-	// SessionDown: an established session ended.
+	// SessionDown means: an established session ended.
 	SessionDown struct {
 		ID     SessionID
 		Reason string
 	}
-	// DialFailed: a Dial or OpenRouted did not become a session.
+	// DialFailed means: a Dial or OpenRouted did not become a session.
 	DialFailed struct {
 		Target string          // as in Dial; "" for OpenRouted
 		Peer   topology.NodeID // as in OpenRouted, or who answered if that is known
 		Kind   DialError
 		Reason string // one line for people
 	}
-	// Received: a message arrived on a session.
+	// Received means: a message arrived on a session.
 	Received struct {
 		ID      SessionID
 		Message topology.Message
 	}
-	// RoutedOut: an end of a routed stream at this node has a piece to send.
+	// RoutedOut means: an end of a routed stream at this node has a piece to send.
 	RoutedOut struct{ Piece topology.Routed }
 
-	// Observed: what the device looks like now; follows every Converge, and comes at least once a second while links are
+	// Observed means: what the device looks like now; follows every Converge, and comes at least once a second while links are
 	// being built, else every few seconds.
 	Observed struct {
 		Status DeviceStatus
@@ -57,14 +57,14 @@ type (
 		Applied uint64
 		Err     string // why the last one was not
 	}
-	// Probed: the answer to a probe inside a link's tunnel, or that it did not come in time.
+	// Probed means: the answer to a probe inside a link's tunnel, or that it did not come in time.
 	Probed struct {
 		Peer topology.NodeID
 		Seq  uint16
 		RTT  time.Duration // 0: lost
 	}
 
-	// Configured: settings changed by reload.
+	// Configured means: settings changed by reload.
 	Configured struct{ Settings Settings }
 	// Connect adds targets that persist.
 	Connect struct{ Targets []string }
@@ -72,12 +72,12 @@ type (
 	ForgetTargets struct{ Targets []string }
 	// ForgetNode drops an absent node from the mesh.
 	ForgetNode struct{ Node topology.NodeID }
-	// AddressesChanged: the host's own underlay addresses, best first, and the largest WireGuard payload they allow.
+	// AddressesChanged means: the host's own underlay addresses, best first, and the largest WireGuard payload they allow.
 	AddressesChanged struct {
 		Addrs []netip.Addr
 		MTU   uint16
 	}
-	// Leave: the node is being taken down on purpose (weavewg down): say so and close.
+	// Leave means: the node is being taken down on purpose (weavewg down): say so and close.
 	Leave struct{}
 )
 

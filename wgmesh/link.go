@@ -134,7 +134,8 @@ func (l *link) aim(now time.Time, candidates []netip.AddrPort) {
 // judge decides the link's state and its reason; controlled says that a control session or route to the peer exists.
 func (l *link) judge(now time.Time, controlled bool) (changed bool) {
 	t := &l.tunnel
-	state, reason := LinkConnecting, ""
+	state := LinkConnecting
+	var reason string
 	switch {
 	case t.psk == (wgtypes.Key{}) && !controlled:
 		state, reason = LinkDown, "no control session, and no neighbour has one to it"
