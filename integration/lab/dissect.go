@@ -40,6 +40,7 @@ func (f Frame) Packets() iter.Seq[Packet] {
 		default:
 			return
 		}
+		// Ethernet pads short frames behind the packet; the decoder has cut that off.
 		all := p.Payload
 		for first := true; first || len(all) > 0; first = false {
 			n := len(all)

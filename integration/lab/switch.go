@@ -205,6 +205,9 @@ func (k *Link) SetUp(up bool) error {
 	return nl.LinkSetDown(port)
 }
 
+// PortIndex is the index of Port in the underlay namespace: what the host sends is seen there, once.
+func (k *Link) PortIndex() int { return k.index }
+
 // close removes the bridge at once; the namespace itself may be held by somebody's descriptor for a while.
 func (s *Switch) close() error {
 	if err := s.lab.underlay.Netlink().LinkDel(s.bridge); err != nil {
