@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/weavewg/weavewg/topology"
 )
 
 // Route is a route of the host, given to Load so that a subnet on top of it is noticed.
@@ -15,8 +17,8 @@ type Route struct {
 // networks checks the list of networks. The warnings are about subnets that overlap routes of the host: harmless, as
 // overlay frames never touch host routes, unless the host itself joins.
 func (p *parser) networks(mesh string, list []rawNetwork) (networks []Network, warnings []string) {
-	if len(list) > maxNetworks {
-		p.fault("networks", "networks: %d entries, at most %d", len(list), maxNetworks)
+	if len(list) > topology.MaxNetworks {
+		p.fault("networks", "networks: %d entries, at most %d", len(list), topology.MaxNetworks)
 		return nil, nil
 	}
 	for i, r := range list {

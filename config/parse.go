@@ -10,13 +10,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/weavewg/weavewg/topology"
 )
 
-// Limits of a configuration. The first two are topology.MaxNetworks and topology.MaxName, which a test holds.
+// Limits of a configuration.
 const (
-	maxNetworks = 32
-	maxName     = 63
-	maxPeers    = 256
+	maxPeers = 256
 	// minMTU is what IPv6 needs (RFC 8200, section 5); maxMTU leaves room in a datagram of 65,535 bytes for WireGuard over
 	// IPv6 (80) and VXLAN (70).
 	minMTU = 1280
@@ -85,8 +85,8 @@ func (p *parser) parse(r raw) *Config {
 // name checks the name of a mesh, node, network or group.
 func (p *parser) name(path, name string) {
 	switch {
-	case len(name) > maxName:
-		p.fault(path, "%s: %q is longer than %d bytes", path, clip(name), maxName)
+	case len(name) > topology.MaxName:
+		p.fault(path, "%s: %q is longer than %d bytes", path, clip(name), topology.MaxName)
 	case !namePattern.MatchString(name):
 		p.fault(path, "%s: %q: use letters, digits, and . _ - inside", path, clip(name))
 	}
@@ -106,7 +106,7 @@ func (p *parser) nodeName(name string) string {
 		p.name("node.name", name)
 		return name
 	}
-	if len(p.hostname) > maxName || !namePattern.MatchString(p.hostname) {
+	if len(p.hostname) > topology.MaxName || !namePattern.MatchString(p.hostname) {
 		p.fault("node.name", "node.name: the host's name %q does not do; give the node a name of letters, digits, and . _ - inside", clip(p.hostname))
 	}
 	return p.hostname
@@ -186,45 +186,15 @@ func (p *parser) peers(typed []string) []string {
 	return peers
 }
 
-// hostPattern is what a DNS name looks like (RFC 1123, and underscores, which are seen).
-var hostPattern = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
-
 // Target completes an address to dial, HOST[:PORT], to "host:port"; the default port is DefaultPort.
 func Target(s string) (string, error) {
-	host, port := s, strconv.Itoa(DefaultPort)
-	switch {
-	case s == "":
-		return "", fmt.Errorf(`"": want HOST[:PORT]`)
-	case strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]"):
-		host = s[1 : len(s)-1]
-	case strings.HasPrefix(s, "["):
-		var closed bool
-		if host, port, closed = strings.Cut(s[1:], "]:"); !closed {
-			return "", fmt.Errorf("%q: want [ADDRESS]:PORT", clip(s))
-		}
-	case strings.Count(s, ":") == 1:
-		host, port, _ = strings.Cut(s, ":")
-	case strings.Count(s, ":") > 1:
+	if !strings.HasPrefix(s, "[") && strings.Count(s, ":") > 1 {
 		return "", fmt.Errorf(`%q: put IPv6 addresses in brackets, such as "[2001:db8::1]:%d"`, clip(s), DefaultPort)
 	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		return "", fmt.Errorf("%q: %q is not a port", clip(s), clip(port))
+	if len(s) > 300 {
+		return "", fmt.Errorf("%q is too long for a host name", clip(s))
 	}
-	if n < 1 || n > 65535 {
-		return "", fmt.Errorf("%q: port %d is not in 1..65535", clip(s), n)
-	}
-	if a, err := netip.ParseAddr(host); err == nil {
-		if a.IsUnspecified() || a.IsMulticast() {
-			return "", fmt.Errorf("%q: nobody can dial %s", clip(s), a)
-		}
-		if host = a.Unmap().String(); a.Unmap().Is6() {
-			host = "[" + host + "]"
-		}
-	} else if strings.HasPrefix(s, "[") || len(host) > 253 || !hostPattern.MatchString(host) {
-		return "", fmt.Errorf("%q: %q is neither a host name nor an address", clip(s), clip(host))
-	}
-	return host + ":" + strconv.Itoa(n), nil
+	return topology.ParseTarget(s, DefaultPort)
 }
 
 func (p *parser) proxy(s string) string {

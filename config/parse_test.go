@@ -12,8 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
-
-	"github.com/weavewg/weavewg/topology"
 )
 
 func mustParse(t *testing.T, text string) *Config {
@@ -144,15 +142,15 @@ func TestBadInput(t *testing.T) {
 		"advertise name":          {"mesh: a\nadvertise: [example.org]\n", f + `:2:13: advertise[0]: "example.org" is not an IP address`},
 		"advertise 0.0.0.0":       {"mesh: a\nadvertise: [0.0.0.0]\n", f + `:2:13: advertise[0]: nobody can dial 0.0.0.0`},
 		"peer IPv6, no brackets":  {"mesh: a\npeers: [\"2001:db8::1\"]\n", f + `:2:9: peers[0]: "2001:db8::1": put IPv6 addresses in brackets, such as "[2001:db8::1]:6783"`},
-		"peer port":               {"mesh: a\npeers: [\"b:70000\"]\n", f + `:2:9: peers[0]: "b:70000": port 70000 is not in 1..65535`},
-		"peer port, text":         {"mesh: a\npeers: [\"b:ssh\"]\n", f + `:2:9: peers[0]: "b:ssh": "ssh" is not a port`},
-		"peer with a space":       {"mesh: a\npeers: [\"b c\"]\n", f + `:2:9: peers[0]: "b c": "b c" is neither a host name nor an address`},
-		"peer empty":              {"mesh: a\npeers: [\"\"]\n", f + `:2:9: peers[0]: "": want HOST[:PORT]`},
-		"peer URL":                {"mesh: a\npeers: [\"http://b\"]\n", f + `:2:9: peers[0]: "http://b": "//b" is not a port`},
-		"peer brackets, name":     {"mesh: a\npeers: [\"[b]\"]\n", f + `:2:9: peers[0]: "[b]": "b" is neither a host name nor an address`},
-		"peer brackets, open":     {"mesh: a\npeers: [\"[::1\"]\n", f + `:2:9: peers[0]: "[::1": want [ADDRESS]:PORT`},
+		"peer port":               {"mesh: a\npeers: [\"b:70000\"]\n", f + `:2:9: peers[0]: address "b:70000": port "70000" is not in 1..65535`},
+		"peer port, text":         {"mesh: a\npeers: [\"b:ssh\"]\n", f + `:2:9: peers[0]: address "b:ssh": port "ssh" is not in 1..65535`},
+		"peer with a space":       {"mesh: a\npeers: [\"b c\"]\n", f + `:2:9: peers[0]: address "b c": "b c" is no host name: it holds ' '`},
+		"peer empty":              {"mesh: a\npeers: [\"\"]\n", f + `:2:9: peers[0]: address is empty: write a host name or an IP address, with :port if it is not 6783`},
+		"peer URL":                {"mesh: a\npeers: [\"http://b\"]\n", f + `:2:9: peers[0]: address "http://b": is a URL: write host:port only`},
+		"peer brackets, name":     {"mesh: a\npeers: [\"[b]\"]\n", f + `:2:9: peers[0]: address "[b]": brackets are for IPv6 addresses: write [address]:port`},
+		"peer brackets, open":     {"mesh: a\npeers: [\"[::1\"]\n", f + `:2:9: peers[0]: address "[::1": brackets are for IPv6 addresses: write [address]:port`},
 		"peer twice":              {"mesh: a\npeers: [b, \"b:6783\"]\n", f + `:2:12: peers[1]: b:6783 is given twice`},
-		"peer everywhere":         {"mesh: a\npeers: [\"0.0.0.0\"]\n", f + `:2:9: peers[0]: "0.0.0.0": nobody can dial 0.0.0.0`},
+		"peer everywhere":         {"mesh: a\npeers: [\"0.0.0.0\"]\n", f + `:2:9: peers[0]: address "0.0.0.0": nobody can be reached at 0.0.0.0: write the address of one host`},
 		"peers, too many":         {"mesh: a\npeers:\n" + many(257, "  - b%d\n"), f + `:3:3: peers: 257 entries, at most 256: a few first contacts are enough`},
 		"proxy":                   {"mesh: a\nproxy: ftp://user:hush@x\n", f + `:2:8: proxy: want http://HOST:PORT`},
 		"wireguard":               {"mesh: a\nwireguard: kernal\n", f + `:2:12: wireguard: "kernal" is not one of auto, kernel, userspace (did you mean "kernel"?)`},
@@ -360,12 +358,6 @@ func TestDiff(t *testing.T) {
 	}
 	if d := Diff(before, before); d != nil {
 		t.Errorf("with itself: %v", d)
-	}
-}
-
-func TestLimitsMatchTheWire(t *testing.T) {
-	if maxNetworks != topology.MaxNetworks || maxName != topology.MaxName {
-		t.Errorf("networks %d and names %d, on the wire %d and %d", maxNetworks, maxName, topology.MaxNetworks, topology.MaxName)
 	}
 }
 
