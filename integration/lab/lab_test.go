@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"strings"
@@ -292,12 +294,14 @@ func count(t *testing.T, mine func(process) bool) int {
 
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited 5 s for %s", what)
+	err := Until(within(t, 5*time.Second), func(context.Context) error {
+		if !ok() {
+			return errors.New("not yet")
 		}
-		time.Sleep(5 * time.Millisecond)
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("waited for %s: %v", what, err)
 	}
 }
 

@@ -41,7 +41,10 @@ func NewNode(ctx context.Context, m Machine, spec NodeSpec) (*Node, error) {
 	if err := n.WriteFile(ctx, n.path("secret"), spec.Secret+"\n", 0o600); err != nil {
 		return nil, err
 	}
-	return n, n.WriteConfig(ctx)
+	if err := n.WriteConfig(ctx); err != nil {
+		return nil, err
+	}
+	return n, nil
 }
 
 // ConfigPath is the configuration file on the machine.
