@@ -1,6 +1,9 @@
 package api
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Backend is the daemon as the API sees it. Methods may be called from many goroutines at once and answer from what
 // the daemon knows at that moment. An error that is an *Error reaches the user with its code, any other as CodeFailed.
@@ -110,14 +113,15 @@ type ByteCounter struct {
 
 // Report is everything that helps to find a fault, and no secret.
 type Report struct {
-	Schema   string   `json:"schema"`
-	Status   Status   `json:"status"`
-	Counters Counters `json:"counters"`
-	MACs     []MAC    `json:"macs"`
-	Ports    []Port   `json:"ports"`
-	Keys     Keys     `json:"keys"`
-	Config   string   `json:"config"`
-	Versions Versions `json:"versions"`
+	Schema   string    `json:"schema"`
+	Time     time.Time `json:"time"`
+	Status   Status    `json:"status"`
+	Counters Counters  `json:"counters"`
+	MACs     []MAC     `json:"macs"`
+	Ports    []Port    `json:"ports"`
+	Keys     Keys      `json:"keys"`
+	Config   string    `json:"config"`
+	Versions Versions  `json:"versions"`
 }
 
 // Versions says what runs.
@@ -126,4 +130,27 @@ type Versions struct {
 	Go      string            `json:"go"`
 	Kernel  string            `json:"kernel"`
 	Modules map[string]string `json:"modules"` // of the binary
+}
+
+// Peers is the part of Status about peers.
+type Peers struct {
+	Schema string `json:"schema"`
+	Peers  []Peer `json:"peers"`
+}
+
+// PingRequest asks for probes of a peer.
+type PingRequest struct {
+	Peer  string `json:"peer"`  // name, or a prefix of its id
+	Count int    `json:"count"` // 0: until the caller goes away
+}
+
+// ForgetRequest drops targets and absent nodes.
+type ForgetRequest struct {
+	Targets []string `json:"targets"`
+	Nodes   []string `json:"nodes"` // names, or prefixes of ids
+}
+
+// DownRequest takes the node down.
+type DownRequest struct {
+	Purge bool `json:"purge"`
 }
