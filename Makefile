@@ -38,7 +38,7 @@ demo: build
 test: deps check unit sim lab vm
 	@echo 'make test: ok'
 
-soak: export WEAVEWG_SOAK = 1
+soak: export SOAK = 1
 soak: deps check
 	$(RACE) -count=1 -timeout 4h $(ROOT) $(UNIT)
 	$(GO) test -count=1 -timeout 8h ./integration/sim/...
