@@ -100,7 +100,7 @@ func (c *Config) Network(name string) (Network, bool) {
 }
 
 // IdentityFile is where the node's identity is kept, mode 0600.
-func (c *Config) IdentityFile() string { return c.StateDir + "/identity.pem" }
+func (c *Config) IdentityFile() string { return c.StateDir + "/identity.key" }
 
 // Socket is the path of the API socket in a run_dir.
 func Socket(runDir string) string { return runDir + "/weavewg.sock" }
