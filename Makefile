@@ -38,7 +38,7 @@ demo: build
 test: deps check unit sim lab vm
 	@echo 'make test: ok'
 
-soak: export SOAK = 1
+soak: export WEAVEWG_SOAK = 1
 soak: deps check
 	$(RACE) -count=1 -timeout 4h $(ROOT) $(UNIT)
 	$(GO) test -count=1 -timeout 8h ./integration/sim/...
@@ -47,6 +47,8 @@ soak: deps check
 check: go $(LINTER)
 	unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags vagrant ./integration/vagrant/
+	$(GO) vet -tags pcap ./l2bridge/capture/
 	$(GO) mod verify
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 .
