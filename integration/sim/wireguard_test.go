@@ -50,7 +50,7 @@ var (
 	moved = netip.MustParseAddrPort("198.51.100.7:40000")
 )
 
-func host(a netip.Addr) []netip.Prefix { return []netip.Prefix{netip.PrefixFrom(a, a.BitLen())} }
+func only(a netip.Addr) []netip.Prefix { return []netip.Prefix{netip.PrefixFrom(a, a.BitLen())} }
 
 func wgKey(n byte) wgtypes.Key {
 	k := wgtypes.Key{n, 1, 2, 3}
@@ -62,8 +62,8 @@ func wgKey(n byte) wgtypes.Key {
 
 // join makes the usual pair of entries.
 func join(b bench, psk0, psk1 byte) {
-	b.peer(0, peerChange{psk: psk0, endpoint: true, allowed: host(inner[1])})
-	b.peer(1, peerChange{psk: psk1, endpoint: true, allowed: host(inner[0])})
+	b.peer(0, peerChange{psk: psk0, endpoint: true, allowed: only(inner[1])})
+	b.peer(1, peerChange{psk: psk1, endpoint: true, allowed: only(inner[0])})
 }
 
 func expect[T comparable](t *testing.T, what string, got, want T) {
@@ -99,8 +99,8 @@ var conformance = []struct {
 		expect(t, "packets at 0", b.got(0), 1)
 	}},
 	{"keepalive makes the handshake without a packet", func(t *testing.T, b bench) {
-		b.peer(1, peerChange{psk: 7, allowed: host(inner[0])})
-		b.peer(0, peerChange{psk: 7, endpoint: true, allowed: host(inner[1]), keepalive: 25 * time.Second})
+		b.peer(1, peerChange{psk: 7, allowed: only(inner[0])})
+		b.peer(0, peerChange{psk: 7, endpoint: true, allowed: only(inner[1]), keepalive: 25 * time.Second})
 		b.wait(time.Second)
 		within(t, "handshake at 1", b.shaken(1), 0, 100*time.Millisecond)
 		expect(t, "1 learnt where 0 is", b.endpoint(1), outer[0].String())
@@ -139,8 +139,8 @@ var conformance = []struct {
 		}
 	}},
 	{"an unknown key is met with silence", func(t *testing.T, b bench) {
-		b.peer(0, peerChange{psk: 7, endpoint: true, allowed: host(inner[1])})
-		b.peer(1, peerChange{psk: 7, endpoint: true, allowed: host(inner[0]), wrongKey: true})
+		b.peer(0, peerChange{psk: 7, endpoint: true, allowed: only(inner[1])})
+		b.peer(1, peerChange{psk: 7, endpoint: true, allowed: only(inner[0]), wrongKey: true})
 		b.send(0, inner[0])
 		b.wait(20 * time.Second)
 		expect(t, "datagrams of 1", b.sent(1), 0)
@@ -150,8 +150,8 @@ var conformance = []struct {
 		}
 	}},
 	{"an initiation for another key is met with silence", func(t *testing.T, b bench) {
-		b.peer(0, peerChange{psk: 7, endpoint: true, allowed: host(inner[1]), wrongKey: true})
-		b.peer(1, peerChange{psk: 7, endpoint: true, allowed: host(inner[0])})
+		b.peer(0, peerChange{psk: 7, endpoint: true, allowed: only(inner[1]), wrongKey: true})
+		b.peer(1, peerChange{psk: 7, endpoint: true, allowed: only(inner[0])})
 		b.send(0, inner[0])
 		b.wait(time.Second)
 		expect(t, "datagrams of 1", b.sent(1), 0)
@@ -191,8 +191,8 @@ var conformance = []struct {
 		expect(t, "packets at 1", b.got(1), 1)
 	}},
 	{"no tunnel for the destination", func(t *testing.T, b bench) {
-		b.peer(0, peerChange{psk: 7, endpoint: true, allowed: host(netip.MustParseAddr("10.9.0.99"))})
-		b.peer(1, peerChange{psk: 7, endpoint: true, allowed: host(inner[0])})
+		b.peer(0, peerChange{psk: 7, endpoint: true, allowed: only(netip.MustParseAddr("10.9.0.99"))})
+		b.peer(1, peerChange{psk: 7, endpoint: true, allowed: only(inner[0])})
 		b.send(0, inner[0])
 		b.wait(time.Second)
 		expect(t, "datagrams of 0", b.sent(0), 0)
@@ -285,7 +285,7 @@ var conformance = []struct {
 		b.send(0, inner[0])
 		b.wait(20 * time.Second)
 		b.unpeer(1)
-		b.peer(1, peerChange{psk: 7, allowed: host(inner[0])}) // it lost its sessions and does not know where 0 is
+		b.peer(1, peerChange{psk: 7, allowed: only(inner[0])}) // it lost its sessions and does not know where 0 is
 		before := b.sent(0)
 		b.send(0, inner[0])
 		b.wait(14 * time.Second)

@@ -1,0 +1,290 @@
+package sim
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/weavewg/weavewg/topology"
+	"github.com/weavewg/weavewg/wgmesh"
+)
+
+// Node is one daemon with its core, on its host.
+type Node struct {
+	world *World
+	index int
+	addr  netip.Addr
+	core  *wgmesh.Core
+	host  *host
+
+	ends    map[wgmesh.SessionID]*end
+	routed  map[wgmesh.SessionID]*stream
+	streams map[streamKey]*stream
+	lastID  wgmesh.SessionID
+
+	tick   timer
+	round  timer
+	spec   wgmesh.DeviceSpec
+	wanted uint64 // generation of spec
+	left   bool
+
+	snapshot wgmesh.Snapshot
+	state    wgmesh.State
+	probes   map[uint16]probe
+	turn     int
+	seq      uint16
+
+	thaw  time.Time // frozen until then; zero: it runs
+	inbox []wgmesh.Event
+
+	steps  int
+	spin   int       // steps at one instant
+	spinAt time.Time // which
+}
+
+type probe struct {
+	peer topology.NodeID
+	sent time.Time
+}
+
+// ping and pong are the payloads of probes.
+type (
+	ping struct{ seq uint16 }
+	pong struct{ seq uint16 }
+)
+
+const (
+	port        = 6783
+	payloadMTU  = 1440
+	applyTime   = 5 * time.Millisecond
+	observeBusy = 250 * time.Millisecond
+	observeCalm = 5 * time.Second
+	probeSlices = 8
+)
+
+// control is where the node listens.
+func (n *Node) control() netip.AddrPort { return netip.AddrPortFrom(n.addr, port) }
+
+// target is the same as text.
+func (n *Node) target() string { return net.JoinHostPort(n.addr.String(), strconv.Itoa(port)) }
+
+// ephemeral is the near end of an outgoing connection.
+func (n *Node) ephemeral(connection uint64) netip.AddrPort {
+	return netip.AddrPortFrom(n.addr, uint16(32768+connection%28000))
+}
+
+func (n *Node) newSession(e *end) wgmesh.SessionID {
+	n.lastID++
+	n.ends[n.lastID] = e
+	return n.lastID
+}
+
+func (n *Node) newRouted(s *stream) wgmesh.SessionID {
+	n.lastID++
+	n.routed[n.lastID] = s
+	return n.lastID
+}
+
+// boot starts the daemon.
+func (n *Node) boot() {
+	c := n.world.clock
+	n.tick = timer{clock: c, do: func() { n.take(wgmesh.Tick{}) }}
+	n.round = timer{clock: c, do: n.reconcile}
+	n.post(wgmesh.AddressesChanged{Addrs: []netip.Addr{n.addr}, MTU: payloadMTU})
+	n.round.in(applyTime)
+	c.after(wgmesh.ProbeEvery/probeSlices, n.probe)
+}
+
+// post gives the core an event, after what is being done now.
+func (n *Node) post(e wgmesh.Event) { n.world.clock.after(0, func() { n.take(e) }) }
+
+// take steps the core, or keeps the event while the node is frozen.
+func (n *Node) take(e wgmesh.Event) {
+	if n.left {
+		return
+	}
+	if n.frozen() {
+		if _, ok := e.(wgmesh.Tick); !ok {
+			n.inbox = append(n.inbox, e)
+		}
+		return
+	}
+	w := n.world
+	now := w.clock.now
+	if n.spinAt.Equal(now) {
+		if n.spin++; n.spin > 5000 {
+			w.violate("node %d: 5000 steps at one instant, the last for %T", n.index, e)
+			n.left = true
+			return
+		}
+	} else {
+		n.spin, n.spinAt = 0, now
+	}
+	n.steps++
+	effects := n.core.Step(now, e)
+	w.trace.step(now, n.index, e, effects)
+	for _, x := range effects {
+		n.perform(x)
+	}
+	// A core that wants to be called at once is called a little later: real time passes between two steps.
+	next := n.core.Next()
+	if soon := now.Add(100 * time.Microsecond); next.Before(soon) {
+		next = soon
+	}
+	n.tick.set(next)
+	w.checkNode(n)
+}
+
+// perform does one effect.
+func (n *Node) perform(x wgmesh.Effect) {
+	switch x := x.(type) {
+	case wgmesh.Dial:
+		n.dial(x.Target)
+	case wgmesh.OpenRouted:
+		n.openRouted(x.Peer)
+	case wgmesh.DeliverRouted:
+		n.deliver(x.Piece)
+	case wgmesh.Send:
+		n.send(x)
+	case wgmesh.CloseSession:
+		if e := n.ends[x.ID]; e != nil {
+			e.close()
+		} else if s := n.routed[x.ID]; s != nil {
+			s.end("closed here")
+		}
+	case wgmesh.Converge:
+		n.spec, n.wanted = x.Spec, x.Generation
+		n.world.checkSpec(n, x.Spec)
+		n.round.in(applyTime)
+	case wgmesh.Publish:
+		n.snapshot = x.Snapshot
+	case wgmesh.Persist:
+		n.state = x.State
+	case wgmesh.Note:
+		if x.Level >= wgmesh.Warn {
+			n.world.notes[x.Code]++
+		}
+	default:
+		n.world.violate("node %d: unknown effect %T", n.index, x)
+	}
+}
+
+func (n *Node) send(x wgmesh.Send) {
+	w := n.world
+	w.checkSend(n, x)
+	if w.codec {
+		b, err := topology.EncodeMessage(x.Message)
+		if err == nil {
+			x.Message, err = topology.DecodeMessage(b)
+		}
+		if err != nil {
+			w.violate("node %d: a message does not survive the codec: %v", n.index, err)
+			return
+		}
+	}
+	w.messages++
+	if e := n.ends[x.ID]; e != nil {
+		e.send(item{message: x.Message})
+	} else if s := n.routed[x.ID]; s != nil {
+		s.send(x.Message, false)
+	}
+}
+
+// reconcile is wgmesh/node's round: observe, diff, apply, observe, tell.
+func (n *Node) reconcile() {
+	switch {
+	case n.left:
+		return
+	case n.frozen():
+		n.round.set(n.thaw)
+		return
+	}
+	seen := wgmesh.Observed{Status: n.host.observe()}
+	if n.wanted > 0 {
+		if ops := wgmesh.Diff(n.spec, seen.Status); len(ops) > 0 {
+			n.host.apply(ops)
+			seen.Status = n.host.observe()
+			if again := wgmesh.Diff(n.spec, seen.Status); len(again) > 0 {
+				n.world.violate("node %d: applied, and still differs by %d steps, the first %+v", n.index, len(again), again[0])
+			}
+		}
+		seen.Applied = n.wanted
+	}
+	n.take(seen)
+	pause := observeCalm
+	if n.core.Busy() {
+		pause = observeBusy
+	}
+	n.round.in(pause)
+}
+
+// probe is wgmesh/node's prober: an eighth of the links every quarter of a second.
+func (n *Node) probe() {
+	if n.left {
+		return
+	}
+	now := n.world.clock.now
+	n.world.clock.after(wgmesh.ProbeEvery/probeSlices, n.probe)
+	if n.frozen() {
+		return
+	}
+	for back := uint16(0); back <= n.seq && len(n.probes) > 0; back++ { // in order of sending: maps have none
+		seq := n.seq - back
+		if p, ok := n.probes[seq]; ok && now.Sub(p.sent) > wgmesh.ProbeTimeout {
+			delete(n.probes, seq)
+			n.post(wgmesh.Probed{Peer: p.peer, Seq: seq})
+		}
+		if int(back) > 16*len(n.snapshot.Probe)+256 {
+			break
+		}
+	}
+	n.turn++
+	for i := n.turn % probeSlices; i < len(n.snapshot.Probe); i += probeSlices {
+		m := n.snapshot.Probe[i]
+		n.seq++
+		n.probes[n.seq] = probe{m.ID, now}
+		n.host.transmit(packet{source: n.snapshot.Address, dst: m.Address, size: 64, payload: ping{n.seq}})
+	}
+}
+
+// packet is what came out of a tunnel: the host answers probes, the prober takes answers.
+func (n *Node) packet(_ *wgPeer, source, dst netip.Addr, payload any) {
+	if dst != n.host.address {
+		n.world.violate("node %d: a packet for %v came out of a tunnel", n.index, dst)
+		return
+	}
+	switch p := payload.(type) {
+	case ping:
+		n.host.transmit(packet{source: dst, dst: source, size: 64, payload: pong{p.seq}})
+	case pong:
+		if sent, ok := n.probes[p.seq]; ok {
+			delete(n.probes, p.seq)
+			n.post(wgmesh.Probed{Peer: sent.peer, Seq: p.seq, RTT: n.world.clock.now.Sub(sent.sent)})
+		}
+	}
+}
+
+func (n *Node) frozen() bool { return n.world.clock.now.Before(n.thaw) }
+
+// frozenUntil is for the data plane, which starves with its host.
+func (n *Node) frozenUntil() time.Time {
+	if n.frozen() {
+		return n.thaw
+	}
+	return time.Time{}
+}
+
+// freeze keeps the node from doing anything for d: its processor is elsewhere. What its kernel took in meanwhile waits.
+func (n *Node) freeze(d time.Duration) {
+	c := n.world.clock
+	n.thaw = c.now.Add(d)
+	c.at(n.thaw, func() {
+		inbox := n.inbox
+		n.inbox = nil
+		for _, e := range inbox {
+			n.take(e)
+		}
+		n.take(wgmesh.Tick{})
+	})
+}
