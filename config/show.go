@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,4 +154,30 @@ func anys[T any](list []T, f func(T) any) []any {
 		out[i] = f(e)
 	}
 	return out
+}
+
+// Only returns the keys that these flags set, as the tree of a configuration file.
+func (c *Config) Only(flags []string) map[string]any {
+	tree := map[string]any{}
+	for _, l := range leaves() {
+		if !slices.Contains(flags, l.option()) {
+			continue
+		}
+		v := c.values[l.path]
+		if l.path == "proxy" {
+			v = c.Proxy // a file may hold what is never shown
+		}
+		section, name, nested := strings.Cut(l.path, ".")
+		if !nested {
+			tree[l.path] = v
+			continue
+		}
+		keys, ok := tree[section].(map[string]any)
+		if !ok {
+			keys = map[string]any{}
+			tree[section] = keys
+		}
+		keys[name] = v
+	}
+	return tree
 }
