@@ -6,7 +6,7 @@ packages=(
   gcc libc6-dev                               # the race detector
   libpcap-dev                                 # build tag pcap
   iproute2 nftables iptables ethtool          # hosts of the lab, and checks with other people's eyes
-  iputils-ping iperf3 tcpdump tshark socat jq arping ndisc6 # traffic and independent decoders
+  iputils-ping iperf3 tcpdump tshark socat jq iputils-arping ndisc6 # traffic and independent decoders
   wireguard-tools                             # wg show reads the same devices
   fastd                                       # what bench compares with
   docker.io busybox-static                    # real containers
@@ -24,6 +24,6 @@ done
 command -v apt-get >/dev/null || { echo "weavewg: the tests need ${missing[*]}, and there is no apt-get: install them by hand" >&2; exit 1; }
 echo "installing for the tests: ${missing[*]}"
 root="$(dirname "$0")/as-root.sh"
-# A policy that forbids services to start keeps docker and sshd of this machine down: the tests start their own.
+# RUNLEVEL=1 tells invoke-rc.d to start no service: the tests start their own docker and sshd.
 "$root" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
 "$root" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}"
