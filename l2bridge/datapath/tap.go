@@ -2,7 +2,9 @@ package datapath
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,4 +92,34 @@ func (t *taps) tell(now time.Time, n *network, d Direction, data []byte, v l2bri
 			one.missed.Add(1)
 		}
 	}
+}
+
+// Verdict says in words what became of the frame; name names peers.
+func (t *Tapped) Verdict(name func(topology.NodeID) string) string {
+	var peers []string
+	for _, id := range t.Peers {
+		peers = append(peers, name(id))
+	}
+	list := strings.Join(peers, ", ")
+	switch {
+	case t.Direction == In && t.Why == l2bridge.Forwarded:
+		return "in from " + list
+	case t.Direction == In:
+		return "in from " + list + ": dropped, " + t.Why.String()
+	case t.Why == l2bridge.Forwarded:
+		return fmt.Sprintf("out, %s, to %s", t.Class, list)
+	}
+	return "out: not sent, " + t.Why.String()
+}
+
+// String is the line that `weavewg capture` prints, peers by the start of their ids.
+func (t *Tapped) String() string { return t.Line(topology.NodeID.Short) }
+
+// Line is one line for people: time, network, verdict, frame.
+func (t *Tapped) Line(name func(topology.NodeID) string) string {
+	line := fmt.Sprintf("%s %s %s | %s", t.Time.Format("15:04:05.000000"), t.Network, t.Verdict(name), l2bridge.Describe(t.Data))
+	if t.Missed > 0 {
+		line = fmt.Sprintf("(%d frames missed)\n%s", t.Missed, line)
+	}
+	return line
 }
