@@ -1,0 +1,473 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/weavewg/weavewg/config"
+	"github.com/weavewg/weavewg/l2bridge"
+	"github.com/weavewg/weavewg/l2bridge/rtnl"
+	"github.com/weavewg/weavewg/learner"
+	"github.com/weavewg/weavewg/services/api"
+	"github.com/weavewg/weavewg/state"
+)
+
+// ports is what is plugged in here: the list is state, and is made true again after a restart of the daemon, of the
+// container or of its engine.
+type ports struct {
+	node       *Node
+	edge       *rtnl.Edge
+	containers Containers
+	store      *state.Store
+	log        *zap.Logger
+
+	mu     sync.Mutex // one change at a time
+	list   []state.Attachment
+	broken map[string]string // id → why it is not there now
+	mtus   map[string]int    // id → what it was plugged in with
+	wake   chan struct{}
+}
+
+func newPorts(n *Node, edge *rtnl.Edge, log *zap.Logger) *ports {
+	return &ports{node: n, edge: edge, containers: n.opts.Containers, store: n.store, log: log, list: n.store.Attachments(), broken: map[string]string{}, mtus: map[string]int{}, wake: make(chan struct{}, 1)}
+}
+
+// portID names the port of an attachment: its MAC, which is chosen once and kept in the state.
+func portID(a state.Attachment) string { return a.MAC }
+
+// newMAC makes the MAC of a new port: random, locally administered, unicast. It is kept in the state.
+func newMAC() net.HardwareAddr {
+	random := newRun()
+	mac := net.HardwareAddr(random[:6])
+	mac[0] = mac[0]&^1 | 2
+	return mac
+}
+
+// attach plugs a target in and remembers it.
+func (p *ports) attach(ctx context.Context, r api.AttachRequest) (api.Port, error) {
+	network, ok := p.node.current().Network(r.Network)
+	if !ok {
+		return api.Port{}, api.Errorf(api.CodeNotFound, "no network %q here: %s", r.Network, p.networkNames())
+	}
+	addresses, err := parseAddresses(r.Addresses)
+	if err != nil {
+		return api.Port{}, err
+	}
+	target, err := p.resolve(ctx, r.Target)
+	if err != nil {
+		return api.Port{}, err
+	}
+	want := state.Attachment{Kind: target.kind, Target: target.target, Name: target.name, Network: network.Name, Interface: r.Interface}
+	return p.add(want, target.namespace, network, addresses)
+}
+
+// expose plugs the host itself in.
+func (p *ports) expose(r api.ExposeRequest) (api.Port, error) {
+	network, ok := p.node.current().Network(r.Network)
+	if !ok {
+		return api.Port{}, api.Errorf(api.CodeNotFound, "no network %q here: %s", r.Network, p.networkNames())
+	}
+	addresses, err := parseAddresses(r.Addresses)
+	if err != nil {
+		return api.Port{}, err
+	}
+	if len(addresses) == 0 {
+		return api.Port{}, api.Errorf(api.CodeUsage, "expose needs an address such as 10.32.0.1/12")
+	}
+	return p.add(state.Attachment{Kind: state.Host, Network: network.Name}, "", network, addresses)
+}
+
+// add makes a port, or adds addresses to the one that is there.
+func (p *ports) add(want state.Attachment, namespace string, network config.Network, addresses []netip.Prefix) (api.Port, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := slices.IndexFunc(p.list, func(a state.Attachment) bool {
+		return a.Kind == want.Kind && a.Target == want.Target && a.Network == want.Network &&
+			(want.Interface == "" || want.Interface == a.Interface)
+	})
+	next := want
+	if at >= 0 {
+		next = p.list[at]
+		next.Addresses = slices.Clone(next.Addresses)
+	} else {
+		next.MAC = newMAC().String()
+	}
+	for _, a := range addresses {
+		if !slices.Contains(next.Addresses, a.String()) {
+			next.Addresses = append(next.Addresses, a.String())
+		}
+	}
+	ifname, err := p.make(next, namespace, network)
+	if err != nil {
+		return api.Port{}, err
+	}
+	next.Interface = ifname
+	list := slices.Clone(p.list)
+	if at >= 0 {
+		list[at] = next
+	} else {
+		list = append(list, next)
+	}
+	if err := p.store.SetAttachments(list); err != nil {
+		if at < 0 { // nothing half done: what is not remembered is not plugged in
+			err = errors.Join(err, p.edge.Unplug(portID(next)))
+		}
+		return api.Port{}, err
+	}
+	p.list = list
+	p.mtus[portID(next)] = p.node.bridges.mtu(network.VNI)
+	delete(p.broken, portID(next))
+	return p.portOf(next), nil
+}
+
+// make asks the edge for a port as the attachment says, and tells its interface's name in the target.
+func (p *ports) make(a state.Attachment, namespace string, network config.Network) (string, error) {
+	spec := rtnl.PortSpec{ID: portID(a), VNI: network.VNI, Interface: a.Interface, MTU: p.node.bridges.mtu(network.VNI)}
+	var err error
+	if spec.MAC, err = net.ParseMAC(a.MAC); err != nil {
+		return "", fmt.Errorf("MAC of %s in the state: %w", a.Name, err)
+	}
+	if spec.Addresses, err = prefixes(a.Addresses); err != nil {
+		return "", fmt.Errorf("%s in the state: %w", a.Name, err)
+	}
+	if namespace != "" {
+		if spec.Target, err = p.edge.OpenTarget(namespace); err != nil {
+			return "", err
+		}
+		defer spec.Target.Close()
+	}
+	port, err := p.edge.Plug(spec)
+	return port.Interface, err
+}
+
+func prefixes(texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range texts {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, prefix)
+	}
+	return list, nil
+}
+
+// detach takes addresses away, or the whole port.
+func (p *ports) detach(ctx context.Context, r api.DetachRequest) error {
+	addresses, err := parseAddresses(r.Addresses)
+	if err != nil {
+		return err
+	}
+	match := p.matcher(ctx, r.Target)
+	return p.remove(ctx, func(a state.Attachment) bool { return a.Kind != state.Host && match(a) }, r.Network, addresses, r.Target+" is not attached")
+}
+
+// hide undoes expose.
+func (p *ports) hide(ctx context.Context, r api.ExposeRequest) error {
+	addresses, err := parseAddresses(r.Addresses)
+	if err != nil {
+		return err
+	}
+	return p.remove(ctx, func(a state.Attachment) bool { return a.Kind == state.Host }, r.Network, addresses, "the host is not exposed")
+}
+
+// remove unplugs the ports that match, or takes addresses from them; none matching is an error.
+func (p *ports) remove(ctx context.Context, match func(state.Attachment) bool, network string, addresses []netip.Prefix, absent string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var rest []state.Attachment
+	var gone, thinner []state.Attachment
+	for _, a := range p.list {
+		if !match(a) || network != "" && a.Network != network {
+			rest = append(rest, a)
+			continue
+		}
+		left := slices.DeleteFunc(slices.Clone(a.Addresses), func(text string) bool {
+			return slices.ContainsFunc(addresses, func(x netip.Prefix) bool { return x.String() == text })
+		})
+		if len(addresses) == 0 || len(left) == 0 {
+			gone = append(gone, a)
+			continue
+		}
+		if len(left) < len(a.Addresses) {
+			thinner = append(thinner, a)
+			a.Addresses = left
+		}
+		rest = append(rest, a)
+	}
+	if len(gone)+len(thinner) == 0 {
+		return api.Errorf(api.CodeNotFound, "%s%s", absent, inNetwork(network))
+	}
+	if err := p.store.SetAttachments(rest); err != nil {
+		return err
+	}
+	p.list = rest
+	var failed []error
+	for _, a := range gone {
+		failed = append(failed, p.edge.Unplug(portID(a)))
+		p.forget(a)
+	}
+	for _, a := range thinner {
+		failed = append(failed, p.thin(ctx, a, addresses))
+	}
+	return errors.Join(failed...)
+}
+
+// thin takes addresses from a port that keeps others.
+func (p *ports) thin(ctx context.Context, a state.Attachment, addresses []netip.Prefix) error {
+	spec := rtnl.PortSpec{ID: portID(a)}
+	if a.Kind != state.Host {
+		path, err := p.namespaceOf(ctx, a)
+		if err != nil {
+			return nil //nolint:nilerr // the target is gone, and its addresses with it
+		}
+		if spec.Target, err = p.edge.OpenTarget(path); err != nil {
+			return err
+		}
+		defer spec.Target.Close()
+	}
+	_, err := p.edge.RemoveAddresses(spec, addresses)
+	return err
+}
+
+func (p *ports) forget(a state.Attachment) {
+	delete(p.broken, portID(a))
+	delete(p.mtus, portID(a))
+	network, ok := p.node.current().Network(a.Network)
+	mac, err := learner.ParseMAC(a.MAC)
+	if ok && err == nil {
+		p.node.datapath.ForgetMAC(network.VNI, mac)
+	}
+}
+
+func inNetwork(network string) string {
+	if network == "" {
+		return ""
+	}
+	return " in network " + network
+}
+
+// restore makes every attachment true that is not: at the start, when a container starts, when something vanished, and
+// when its network got another MTU.
+func (p *ports) restore(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	status, err := p.edge.Observe()
+	if err != nil {
+		p.log.Warn("cannot look at the ports", zap.Error(err))
+		return
+	}
+	there := map[string]bool{}
+	for _, s := range status.Ports {
+		there[s.ID] = s.Bridged
+	}
+	for _, a := range p.list {
+		id := portID(a)
+		network, ok := p.node.current().Network(a.Network)
+		mtu := p.node.bridges.mtu(network.VNI)
+		if ok && there[id] && p.mtus[id] == mtu {
+			delete(p.broken, id)
+			continue
+		}
+		if err := p.restoreOne(ctx, a); err != nil {
+			if p.broken[id] == "" {
+				p.log.Info("port waits for its target", zap.String("target", a.Name), zap.Error(err))
+			}
+			p.broken[id] = err.Error()
+			continue
+		}
+		p.mtus[id] = mtu
+		delete(p.broken, id)
+	}
+	p.removeStrays(status.Ports)
+}
+
+// removeStrays unplugs what is not in the list: a daemon that died between the kernel and the disk left it.
+func (p *ports) removeStrays(ports []l2bridge.PortStatus) {
+	for _, s := range ports {
+		if !slices.ContainsFunc(p.list, func(a state.Attachment) bool { return portID(a) == s.ID }) {
+			if err := p.edge.Unplug(s.ID); err != nil {
+				p.log.Warn("cannot unplug a stray port", zap.String("interface", s.Link), zap.Error(err))
+			}
+		}
+	}
+}
+
+func (p *ports) restoreOne(ctx context.Context, a state.Attachment) error {
+	network, ok := p.node.current().Network(a.Network)
+	if !ok || a.Network == "" {
+		return fmt.Errorf("network %s is not in the configuration any more", a.Network)
+	}
+	namespace := ""
+	if a.Kind != state.Host {
+		at, err := p.namespaceOf(ctx, a)
+		if err != nil {
+			return err
+		}
+		namespace = at
+	}
+	_, err := p.make(a, namespace, network)
+	return err
+}
+
+// run restores until ctx ends: when something asks for it, and every few seconds while a port is missing.
+func (p *ports) run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	events := p.containers.Watch(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.wake:
+		case <-events:
+		case <-timer.C:
+		}
+		p.restore(ctx)
+		p.mu.Lock()
+		missing := len(p.broken)
+		p.mu.Unlock()
+		if missing > 0 {
+			timer.Reset(5 * time.Second)
+		}
+	}
+}
+
+// look asks for a round of restore soon.
+func (p *ports) look() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *ports) count(network string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, a := range p.list {
+		if a.Network == network {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *ports) all() api.Ports {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := api.Ports{Schema: api.PortsSchema, Ports: []api.Port{}}
+	for _, a := range p.list {
+		out.Ports = append(out.Ports, p.portOf(a))
+	}
+	return out
+}
+
+func (p *ports) portOf(a state.Attachment) api.Port {
+	port := api.Port{
+		Network: a.Network, Kind: a.Kind, Target: a.Target, Interface: a.Interface, MAC: a.MAC,
+		Addresses: append([]string{}, a.Addresses...), State: "up",
+	}
+	if a.Kind == state.Container {
+		port.Container = a.Name
+	}
+	if why := p.broken[portID(a)]; why != "" {
+		port.State, port.Reason = "waiting", why
+	}
+	return port
+}
+
+func (p *ports) networkNames() string {
+	var names []string
+	for _, n := range p.node.current().Networks {
+		names = append(names, n.Name)
+	}
+	if len(names) == 0 {
+		return "this node is a member of no network"
+	}
+	return "there are " + strings.Join(names, ", ")
+}
+
+// parseAddresses reads the address arguments of attach and expose.
+func parseAddresses(args []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range args {
+		switch text {
+		case "none":
+			if len(args) > 1 {
+				return nil, api.Errorf(api.CodeUsage, "none goes with no address")
+			}
+			return nil, nil
+		case "auto":
+			return nil, api.Errorf(api.CodeUsage, "auto: handing out addresses is not yet in this version: give an address such as 10.32.0.5/12, or none")
+		}
+		prefix, err := config.Address(text)
+		if err != nil {
+			return nil, api.Errorf(api.CodeUsage, "%v", err)
+		}
+		if !slices.Contains(list, prefix) {
+			list = append(list, prefix)
+		}
+	}
+	return list, nil
+}
+
+// target is what an argument of attach means.
+type target struct{ kind, target, name, namespace string }
+
+// resolve finds out what was typed: a path, a process id, or else a container.
+func (p *ports) resolve(ctx context.Context, text string) (target, error) {
+	if strings.HasPrefix(text, "/") {
+		return target{state.Namespace, text, text, text}, nil
+	}
+	if pid, err := strconv.Atoi(text); err == nil && pid > 0 {
+		path := fmt.Sprintf("/proc/%d/ns/net", pid)
+		if _, err := os.Stat(path); err == nil {
+			return target{state.Process, text, text, path}, nil
+		}
+	}
+	c, err := p.containers.Inspect(ctx, text)
+	if err != nil {
+		return target{}, api.Errorf(api.CodeNotFound, "%v", err)
+	}
+	if c.PID == 0 {
+		return target{}, api.Errorf(api.CodeFailed, "container %s is not running: start it first", c.Name)
+	}
+	return target{state.Container, c.ID, c.Name, strconv.Itoa(c.PID)}, nil
+}
+
+// namespaceOf finds the namespace of an attachment anew.
+func (p *ports) namespaceOf(ctx context.Context, a state.Attachment) (string, error) {
+	if a.Kind != state.Container {
+		t, err := p.resolve(ctx, a.Target)
+		return t.namespace, err
+	}
+	c, err := p.containers.Inspect(ctx, a.Target)
+	if err != nil {
+		return "", err
+	}
+	if c.PID == 0 {
+		return "", fmt.Errorf("container %s is not running", c.Name)
+	}
+	return strconv.Itoa(c.PID), nil
+}
+
+// matcher says which attachments a target of detach means, also when it is gone by now.
+func (p *ports) matcher(ctx context.Context, text string) func(state.Attachment) bool {
+	t, err := p.resolve(ctx, text)
+	return func(a state.Attachment) bool {
+		return a.Target == text || a.Name == text || err == nil && a.Kind == t.kind && a.Target == t.target ||
+			a.Kind == state.Container && len(text) >= 6 && strings.HasPrefix(a.Target, text)
+	}
+}
