@@ -27,6 +27,7 @@ func (h *Handshaker) Dial(ctx context.Context, target string) (*Session, error) 
 	dial := net.Dialer{KeepAliveConfig: keepAlive, ControlContext: func(_ context.Context, _, _ string, c syscall.RawConn) error {
 		return setUserTimeout(c)
 	}}
+	dial.SetMultipathTCP(false) // one path, whose options and end we know
 	conn, err := dial.DialContext(connecting, "tcp", target)
 	if err != nil {
 		return nil, fail(Unreachable, "%s unreachable: %w", target, dialCause(err))

@@ -316,15 +316,15 @@ func diagnose(err error, m *meter) error {
 	}
 	switch nothing := m.in.Load() == 0; {
 	case nothing && isTimeout(err):
-		return fail(Silent, "took the connection but did not answer: no weavewg, or overloaded? (%w)", err)
+		return &Error{Kind: Silent, Reason: "took the connection but did not answer: no weavewg, or overloaded?", Err: err}
 	case nothing:
-		return fail(Silent, "closed without an answer: other mesh name or secret?")
+		return &Error{Kind: Silent, Reason: "closed without an answer: other mesh name or secret?", Err: err}
 	case isTimeout(err):
-		return fail(Silent, "stopped in the middle of the handshake: %w", err)
+		return &Error{Kind: Silent, Reason: "stopped in the middle of the handshake", Err: err}
 	case errors.Is(err, io.EOF):
-		return fail(Silent, "closed in the middle of the handshake: other mesh secret, or too many connections?")
+		return &Error{Kind: Silent, Reason: "closed in the middle of the handshake", Err: err}
 	}
-	return fail(Silent, "answers, but not as a node of this mesh: %w", err)
+	return fail(Silent, "answers, but not as a node of this mesh: %w", bareNet(err))
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

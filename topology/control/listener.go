@@ -47,6 +47,7 @@ func (h *Handshaker) Listen(ctx context.Context, addresses ...string) (*Listener
 	config := net.ListenConfig{KeepAliveConfig: keepAlive, Control: func(_, _ string, c syscall.RawConn) error {
 		return setUserTimeout(c) // accepted sockets inherit it
 	}}
+	config.SetMultipathTCP(false) // its sockets do not take all options of TCP
 	for _, address := range addresses {
 		socket, err := config.Listen(ctx, "tcp", address)
 		if err != nil {

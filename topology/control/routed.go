@@ -14,26 +14,32 @@ import (
 
 // Limits of a routed stream.
 const (
-	routedChunk  = 16 << 10 // bytes of one piece
-	routedBuffer = 1 << 20  // bytes that wait to be read; there is no flow control, so a slow reader loses the stream
+	routedChunk  = 16 << 10         // bytes of one piece
+	routedWindow = 512 << 10        // bytes that may be on the way or wait to be read
+	routedGrant  = routedWindow / 2 // bytes that one grant allows
 )
 
 // RoutedConn is a net.Conn whose bytes travel as Routed pieces over the sessions of neighbours. They are as
 // trustworthy as the network: what runs inside is TLS. A piece that is lost ends the stream.
+//
+// Each end may have routedWindow bytes on the way. An empty piece that is no Fin is a grant: its sender has read
+// routedGrant bytes more.
 type RoutedConn struct {
 	self, peer topology.NodeID
 	stream     uint64
 	opener     bool // we opened it
 	send       func(topology.Routed) error
 
-	writing sync.Mutex // keeps pieces in order
-	seq     uint64     // of the next piece sent; under writing
-	fin     bool       // sent; under writing
+	writing sync.Mutex // one Write at a time
+	sending sync.Mutex // keeps pieces in order
+	seq     uint64     // of the next piece sent; under sending
 
 	mu             sync.Mutex
 	changed        chan struct{} // closed and replaced when something below changes
 	expect         uint64        // Seq of the next piece
 	received       []byte
+	consumed       int   // bytes read since the last grant
+	credit         int   // bytes that may be sent
 	err            error // what Read says after received
 	closed         bool
 	readBy, sendBy time.Time
@@ -43,7 +49,7 @@ type RoutedConn struct {
 // NewRoutedConn returns one end of the stream between self and peer; opener says that self opened it. send takes the
 // pieces to the network, in order; an error of it ends the stream.
 func NewRoutedConn(self, peer topology.NodeID, stream uint64, opener bool, send func(topology.Routed) error) *RoutedConn {
-	return &RoutedConn{self: self, peer: peer, stream: stream, opener: opener, send: send, changed: make(chan struct{})}
+	return &RoutedConn{self: self, peer: peer, stream: stream, opener: opener, send: send, changed: make(chan struct{}), credit: routedWindow}
 }
 
 // Deliver takes a piece from the network. It never waits.
@@ -57,8 +63,11 @@ func (c *RoutedConn) Deliver(p topology.Routed) {
 		c.err = errors.New("the peer takes no routed stream now")
 	case p.Seq != c.expect:
 		c.err = fmt.Errorf("routed stream lost a piece: %d came, %d was due", p.Seq, c.expect)
-	case len(c.received)+len(p.Data) > routedBuffer:
-		c.err = errors.New("routed stream is read too slowly")
+	case len(c.received)+c.consumed+len(p.Data) > routedWindow:
+		c.err = errors.New("peer sends more than it was allowed on a routed stream")
+	case len(p.Data) == 0 && !p.Fin:
+		c.expect++
+		c.credit = min(c.credit+routedGrant, routedWindow)
 	default:
 		c.expect++
 		c.received = append(c.received, p.Data...)
@@ -92,7 +101,16 @@ func (c *RoutedConn) Read(b []byte) (int, error) {
 			if c.received = c.received[n:]; len(c.received) == 0 {
 				c.received = nil
 			}
+			c.consumed += n
+			grant := c.consumed >= routedGrant && c.err == nil
+			if grant {
+				c.consumed -= routedGrant
+			}
 			c.mu.Unlock()
+			if grant {
+				// An error ends the stream for Write; what was read is good.
+				_ = c.sendPiece(nil, false)
+			}
 			return n, nil
 		case c.err != nil:
 			defer c.mu.Unlock()
@@ -119,46 +137,60 @@ func wait(changed <-chan struct{}, by time.Time) {
 	}
 }
 
-// Write sends b in pieces. It waits only as long as send does.
+// Write sends b in pieces, and waits while the peer reads more slowly.
 func (c *RoutedConn) Write(b []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	sent := 0
 	for sent < len(b) {
-		if err := c.writable(); err != nil {
+		n, err := c.allowance(min(len(b)-sent, routedChunk))
+		if err != nil {
 			return sent, err
 		}
-		part := b[sent:min(len(b), sent+routedChunk)]
-		if err := c.sendPiece(part, false); err != nil {
+		if err := c.sendPiece(b[sent:sent+n], false); err != nil {
 			return sent, err
 		}
-		sent += len(part)
+		sent += n
 	}
 	return sent, nil
 }
 
-func (c *RoutedConn) writable() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.closed:
-		return net.ErrClosed
-	case expired(c.sendBy):
-		return os.ErrDeadlineExceeded
-	case c.err != nil && !errors.Is(c.err, io.EOF):
-		return c.err
+// allowance waits until some of want bytes may be sent and takes them off the credit.
+func (c *RoutedConn) allowance(want int) (int, error) {
+	for {
+		c.mu.Lock()
+		changed, by := c.changed, c.sendBy
+		var err error
+		n := min(want, c.credit)
+		switch {
+		case c.closed:
+			err = net.ErrClosed
+		case expired(by):
+			err = os.ErrDeadlineExceeded
+		case errors.Is(c.err, io.EOF):
+			err = io.ErrClosedPipe
+		case c.err != nil:
+			err = c.err
+		case n > 0:
+			c.credit -= n
+		}
+		c.mu.Unlock()
+		if err != nil || n > 0 {
+			return n, err
+		}
+		wait(changed, by)
 	}
-	return nil
 }
 
-// sendPiece sends one piece; writing is held.
+// sendPiece sends one piece, which becomes the next in order.
 func (c *RoutedConn) sendPiece(data []byte, fin bool) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
 	p := topology.Routed{
 		From: c.self, To: c.peer, Stream: c.stream, Opener: c.opener, Seq: c.seq, Fin: fin, Hops: topology.MaxHops,
 		Data: append([]byte(nil), data...), // Write may not keep its argument
 	}
 	c.seq++
-	c.fin = fin
 	return c.send(p)
 }
 
@@ -177,8 +209,6 @@ func (c *RoutedConn) Close() error {
 	if closing != nil {
 		closing()
 	}
-	c.writing.Lock()
-	defer c.writing.Unlock()
 	return c.sendPiece(nil, true)
 }
 

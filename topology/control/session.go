@@ -201,7 +201,8 @@ func (s *Session) flush(b []byte) error {
 		}
 		b = b[n:]
 	}
-	return nil
+	// TLS itself may have to answer something later, outside of any time limit of ours.
+	return s.conn.conn.SetWriteDeadline(time.Time{})
 }
 
 // leave tells the peer why we go and waits until it has gone too: closing a TCP socket that has unread bytes resets the

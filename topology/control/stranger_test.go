@@ -200,6 +200,28 @@ func TestStallsLaterInTheHandshake(t *testing.T) {
 	})
 }
 
+// TestMeterStops a peer that sends much before the handshake is over, and no one after it.
+func TestMeterStops(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	go func() {
+		for {
+			if _, err := theirs.Write(make([]byte, 1000)); err != nil {
+				return
+			}
+		}
+	}()
+	m := &meter{Conn: ours}
+	defer m.Close()
+	if n, err := io.Copy(io.Discard, m); n != maxUnproven || !errors.Is(err, errTooMuch) {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	m.open.Store(true)
+	if n, err := io.CopyN(io.Discard, m, 1<<20); err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+}
+
 func TestHalfClose(t *testing.T) {
 	node := newNode(t, nil)
 	_, target, _ := serve(t, node)
