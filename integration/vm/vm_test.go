@@ -18,6 +18,8 @@ import (
 // The ring's budget is 15 minutes; a guest that hangs must not take longer.
 const ringLimit = 15 * time.Minute
 
+var booted *Guest // by bootOnce, if a test asked for it
+
 var bootOnce = sync.OnceValues(func() (*Guest, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -33,7 +35,8 @@ var bootOnce = sync.OnceValues(func() (*Guest, error) {
 	if err := build(init, "./init"); err != nil {
 		return nil, err
 	}
-	return Boot(ctx, kernel, init)
+	booted, err = Boot(ctx, kernel, init)
+	return booted, err
 })
 
 // guest is the one machine of this test run.
@@ -48,8 +51,8 @@ func guest(t *testing.T) *Guest {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if g, err := bootOnce(); err == nil {
-		if err := g.Stop(); err != nil {
+	if booted != nil {
+		if err := booted.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stop the guest:", err)
 			code = 1
 		}
