@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"encoding/pem"
+	"errors"
 	"io"
 	"testing"
 
@@ -25,7 +26,7 @@ func FuzzFrames(f *testing.F) {
 			at := len(stream) - r.Len()
 			body, err := readFrame(r, 256)
 			if err != nil {
-				if err == io.EOF && at != len(stream) {
+				if errors.Is(err, io.EOF) && at != len(stream) {
 					t.Fatalf("end in the middle of a frame at %d of %d", at, len(stream))
 				}
 				if !bytes.HasPrefix(stream, again) {

@@ -228,14 +228,14 @@ func tcpPair(t testing.TB) (net.Conn, net.Conn) {
 	return dialled, accepted
 }
 
-// odd are certificates that no node has.
+// oddCertificates are certificates that no node has.
 func oddCertificates(t testing.TB) map[string]tls.Certificate {
 	t.Helper()
 	own, err := newIdentityT(t).certificate()
 	if err != nil {
 		t.Fatal(err)
 	}
-	make := func(public, private any, padding int) tls.Certificate {
+	selfSigned := func(public, private any, padding int) tls.Certificate {
 		template := &x509.Certificate{SerialNumber: big.NewInt(1), OCSPServer: []string{strings.Repeat("x", padding)}}
 		der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
 		if err != nil {
@@ -266,8 +266,8 @@ func oddCertificates(t testing.TB) map[string]tls.Certificate {
 	borrowed := own
 	borrowed.PrivateKey = private
 	return map[string]tls.Certificate{
-		"two certificates": two, "RSA": make(&rsaKey.PublicKey, rsaKey, 1), "ECDSA": make(&ecKey.PublicKey, ecKey, 1),
-		"17 kB": make(public, private, 17<<10), "chain of 200 kB": long, "1 MB": make(public, private, 1<<20),
+		"two certificates": two, "RSA": selfSigned(&rsaKey.PublicKey, rsaKey, 1), "ECDSA": selfSigned(&ecKey.PublicKey, ecKey, 1),
+		"17 kB": selfSigned(public, private, 17<<10), "chain of 200 kB": long, "1 MB": selfSigned(public, private, 1<<20),
 		"no certificate": {}, "damaged": broken, "somebody else's": borrowed,
 	}
 }

@@ -155,7 +155,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	seed := identity.private.Seed()
 	for _, private := range []string{
 		secretA[5:], secretB[5:], hex.EncodeToString([]byte(secretA)), hex.EncodeToString(seed),
-		base64.StdEncoding.EncodeToString(seed), fmt.Sprint(seed)[1:40], fmt.Sprintf("%#v", seed)[7:40],
+		base64.StdEncoding.EncodeToString(seed), fmt.Sprintf("%d", seed)[1:40], fmt.Sprintf("%#v", seed)[7:40],
 	} {
 		if strings.Contains(out.String(), private) {
 			t.Errorf("printed %q", private)

@@ -22,13 +22,14 @@ import (
 type routedNet struct {
 	t      testing.TB
 	pieces chan topology.Routed
+	stop   chan struct{}
 	done   chan struct{}
 	nodes  map[topology.NodeID]*Streams
 	change func(topology.Routed) []topology.Routed
 }
 
 func newRoutedNet(t testing.TB) *routedNet {
-	return &routedNet{t: t, pieces: make(chan topology.Routed, 10000), done: make(chan struct{}), nodes: map[topology.NodeID]*Streams{}}
+	return &routedNet{t: t, pieces: make(chan topology.Routed, 10000), stop: make(chan struct{}), done: make(chan struct{}), nodes: map[topology.NodeID]*Streams{}}
 }
 
 func (n *routedNet) send(p topology.Routed) error {
@@ -42,8 +43,12 @@ func (n *routedNet) send(p topology.Routed) error {
 		n.t.Error(err)
 		return err
 	}
-	n.pieces <- *m.Routed
-	return nil
+	select {
+	case n.pieces <- *m.Routed:
+		return nil
+	case <-n.stop:
+		return net.ErrClosed
+	}
 }
 
 func (n *routedNet) add(id topology.NodeID, accept func(*RoutedConn)) *Streams {
@@ -56,7 +61,13 @@ func (n *routedNet) add(id topology.NodeID, accept func(*RoutedConn)) *Streams {
 func (n *routedNet) start() {
 	go func() {
 		defer close(n.done)
-		for p := range n.pieces {
+		for {
+			var p topology.Routed
+			select {
+			case p = <-n.pieces:
+			case <-n.stop:
+				return
+			}
 			all := []topology.Routed{p}
 			if n.change != nil {
 				all = n.change(p)
@@ -72,7 +83,7 @@ func (n *routedNet) start() {
 		for _, s := range n.nodes {
 			s.Close()
 		}
-		close(n.pieces)
+		close(n.stop)
 		<-n.done
 	})
 }
@@ -109,11 +120,13 @@ func TestRoutedBytes(t *testing.T) {
 	if err != nil || !bytes.Equal(got, text) {
 		t.Fatalf("%d bytes, %v", len(got), err)
 	}
-	if _, err := b.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := b.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Fatalf("after the end: %v", err)
 	}
-	if b.Close() != nil || b.Close() != nil {
-		t.Fatal("close")
+	for range 2 {
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := b.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 		t.Fatalf("after close: %v", err)
