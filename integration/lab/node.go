@@ -20,6 +20,8 @@ type NodeSpec struct {
 	Port   uint16   // 0: the default
 	Dir    string   // folder on the machine for configuration, secret, state and sockets
 	Binary string   // the program, on the machine
+	// Env is added to the environment of the daemon and of commands: NAME=value.
+	Env []string
 	// More is YAML that is added to the configuration as it is.
 	More string
 }
@@ -101,7 +103,7 @@ func (n *Node) Up(ctx context.Context) error {
 
 // Launch starts the daemon in the foreground and waits for nothing.
 func (n *Node) Launch(ctx context.Context) error {
-	p, err := n.Start(ctx, n.Spec.Binary, "up", "-c", n.ConfigPath())
+	p, err := n.Start(ctx, n.argv([]string{"up"})...)
 	if err == nil {
 		n.daemon = p
 	}
@@ -110,7 +112,7 @@ func (n *Node) Launch(ctx context.Context) error {
 
 // UpDetached runs "up -d", which returns when the datapath stands.
 func (n *Node) UpDetached(ctx context.Context) error {
-	_, err := Must(ctx, n.Machine, n.Spec.Binary, "up", "-d", "-c", n.ConfigPath())
+	_, err := n.Must(ctx, "up", "-d")
 	return err
 }
 
@@ -146,7 +148,11 @@ func (n *Node) Must(ctx context.Context, argv ...string) (string, error) {
 
 // argv puts -c behind the verb, before what "--" may begin.
 func (n *Node) argv(argv []string) []string {
-	all := []string{n.Spec.Binary, argv[0], "-c", n.ConfigPath()}
+	var all []string
+	if len(n.Spec.Env) > 0 {
+		all = append([]string{"env"}, n.Spec.Env...)
+	}
+	all = append(all, n.Spec.Binary, argv[0], "-c", n.ConfigPath())
 	return append(all, argv[1:]...)
 }
 

@@ -38,6 +38,10 @@ var verbs = map[string]verb{
 	"shout":    {"IFACE ADDR:PORT CONTENT           send a datagram, to broadcast or multicast too", shout},
 	"frames":   {"send|receive IFACE [-from] [-to]  a stream of random frames", frames},
 	"inject":   {"ADDR:PORT COUNT VNI MARKER        VXLAN from a stranger", inject},
+	"ps":       {"TEXT                              processes with TEXT in their command line", processes},
+	"squat":    {"tcp|udp PORT                      hold a port until a signal", squat},
+	"get":      {"URL                               fetch a page", get},
+	"search":   {"TEXT PATH…                        where TEXT is in files, command lines and environments", search},
 	"count":    {"IFACE MARKER                      count frames that hold MARKER until a signal", count},
 }
 

@@ -69,7 +69,8 @@ func announce(_ context.Context, at lab.Place, args []string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return true, lab.Announce(at, args[0], mac, addr)
+	sent := time.Now()
+	return sent, lab.Announce(at, args[0], mac, addr)
 }
 
 func sink(ctx context.Context, at lab.Place, args []string) (any, error) {
