@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -127,7 +129,7 @@ func (h *Host) start(ctx context.Context, argv []string) (*localProcess, error) 
 		return nil, fmt.Errorf("%s: no program given", h.name)
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), markVar+"="+h.lab.name)
+	cmd.Env = append(environment(), markVar+"="+h.lab.name)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// A daemon's children may keep its output open after it has ended: do not wait for them.
 	cmd.WaitDelay = 200 * time.Millisecond
@@ -171,4 +173,9 @@ func copyFile(from, to string) error {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Chmod(st.Mode().Perm()), out.Close())
+}
+
+// environment is our own without the variables that would configure a node: what is set for us is not meant for it.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WEAVEWG_") })
 }

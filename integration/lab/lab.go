@@ -29,8 +29,8 @@ type Lab struct {
 }
 
 // markVar is set in the environment of every process that a lab starts, so that a later lab finds what an
-// interrupted one left behind.
-const markVar = "WEAVEWG_LAB"
+// interrupted one left behind. It does not begin with WEAVEWG_: such variables are configuration.
+const markVar = "LAB_OF_WEAVEWG"
 
 // New makes an empty lab with a folder of its own below the system's folder for temporary files. It first removes
 // what labs left behind whose process was killed.
