@@ -19,21 +19,25 @@ type Core struct {
 	rng      *rand.Rand
 	newKey   func() wgtypes.Key
 
-	now     time.Time
-	effects []Effect
-	wake    time.Time // the earliest time at which something is due; zero: nothing before the next second
+	now       time.Time
+	settledAt time.Time
+	effects   []Effect
+	wake      time.Time // the earliest time at which something is due; zero: nothing before the next second
 
-	graph    *topology.Graph
-	routes   map[topology.NodeID]topology.Route
-	present  map[topology.NodeID]time.Time // last time a node could be reached by control
-	stale    bool                          // graph changed: routes, links and the rest are to be computed anew
-	sessions map[SessionID]*session
-	contacts contacts
-	observed map[topology.NodeID]topology.Endpoint // what peers say they see of us
+	graph      *topology.Graph
+	routes     map[topology.NodeID]topology.Route
+	present    map[topology.NodeID]time.Time // last time a node could be reached by control
+	stale      bool                          // graph changed: routes, links and the rest are to be computed anew
+	reroutedAt time.Time
+	sessions   map[SessionID]*session
+	byNode     map[topology.NodeID]*session
+	contacts   contacts
+	observed   map[topology.NodeID]topology.Endpoint // what peers say they see of us
 
 	own       topology.Record
 	ownSealed topology.Sealed
 	ownDirty  time.Time // when the own record began to differ; zero: it does not
+	saidAt    time.Time // when it was spread last
 	addresses []netip.Addr
 	mtu       uint16
 	clones    int
@@ -72,6 +76,7 @@ func NewCore(s Settings, n topology.Notary, st State, rng *rand.Rand, newKey fun
 		graph:    topology.NewGraph(topology.MaxNodes),
 		present:  map[topology.NodeID]time.Time{},
 		sessions: map[SessionID]*session{},
+		byNode:   map[topology.NodeID]*session{},
 		observed: map[topology.NodeID]topology.Endpoint{},
 		links:    map[topology.NodeID]*link{},
 		state:    st,
@@ -96,7 +101,23 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 	if now.After(c.now) {
 		c.now = now
 	}
+	wake := c.wake
 	c.wake = time.Time{}
+	c.handle(ev)
+	if c.passing(ev, wake) {
+		if !wake.IsZero() {
+			c.wakeAt(wake)
+		}
+	} else {
+		c.settledAt = c.now
+		c.settle()
+	}
+	out := c.effects
+	c.effects = nil
+	return out
+}
+
+func (c *Core) handle(ev Event) {
 	switch e := ev.(type) {
 	case Tick:
 	case SessionUp:
@@ -127,15 +148,38 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 	case Leave:
 		c.leave()
 	}
-	c.settle()
-	out := c.effects
-	c.effects = nil
-	return out
 }
+
+// passing says that settle has nothing to do for an event, and that it is not due for another reason either: most of
+// what a node of a large mesh receives it only answers or passes on. What such events change in sessions and probes can
+// wait for the next second.
+func (c *Core) passing(ev Event, wake time.Time) bool {
+	due := c.settledAt.Add(settleEvery)
+	if !wake.IsZero() && wake.Before(due) {
+		due = wake
+	}
+	if !c.wake.IsZero() && c.wake.Before(due) {
+		due = c.wake
+	}
+	if c.relink || !c.now.Before(due) {
+		return false
+	}
+	switch e := ev.(type) {
+	case Probed, RoutedOut:
+		return true
+	case Received:
+		m := e.Message
+		return m.Ping != nil || m.Pong != nil || m.Routed != nil || m.Records != nil || m.Digest != nil
+	}
+	return false
+}
+
+// settleEvery is how long a core goes without looking at everything.
+const settleEvery = time.Second
 
 // Next is when Step wants a Tick at the latest.
 func (c *Core) Next() time.Time {
-	next := c.now.Add(time.Second)
+	next := c.settledAt.Add(settleEvery)
 	if !c.wake.IsZero() && c.wake.Before(next) {
 		next = c.wake
 	}
@@ -158,8 +202,10 @@ func (c *Core) settle() {
 		return
 	}
 	c.sayOwn()
-	if c.stale {
-		c.stale = false
+	if due := c.reroutedAt.Add(rerouteEvery); c.stale && c.now.Before(due) {
+		c.wakeAt(due)
+	} else if c.stale {
+		c.stale, c.reroutedAt = false, c.now
 		c.reroute()
 		c.relink = true
 	}

@@ -13,6 +13,13 @@ import (
 // ownDelay gathers changes of the own record, so that a burst of sessions is one version and not twenty.
 const ownDelay = 100 * time.Millisecond
 
+// ownPace, for every node of the mesh, is how long versions of the own record are apart: when all nodes of a large mesh
+// start at once, everybody hears of at most a hundred changes a second.
+const ownPace = 10 * time.Millisecond
+
+// rerouteEvery gathers news, so that a burst of records is one change of routes.
+const rerouteEvery = 50 * time.Millisecond
+
 // merge takes a record into the graph and passes it on to every other direct session if it was news.
 func (c *Core) merge(sealed topology.Sealed, rec *topology.Record, from SessionID) {
 	id := rec.ID()
@@ -31,6 +38,7 @@ func (c *Core) merge(sealed topology.Sealed, rec *topology.Record, from SessionI
 		c.contacts.nudge(c.now, id) // it is back, or new
 	}
 	c.stale = true
+	c.wakeAt(c.reroutedAt.Add(rerouteEvery))
 	c.flood(topology.Message{Records: []topology.Sealed{sealed}}, from)
 	c.saveSoon()
 }
@@ -77,6 +85,7 @@ func (c *Core) touch() {
 	if c.ownDirty.IsZero() {
 		c.ownDirty = c.now
 	}
+	c.wakeAt(c.ownDirty.Add(ownDelay))
 }
 
 // sayOwn signs and spreads the own record when it differs from what was said last.
@@ -84,7 +93,8 @@ func (c *Core) sayOwn() {
 	if c.ownDirty.IsZero() || !c.seenDevice {
 		return
 	}
-	if due := c.ownDirty.Add(ownDelay); c.own.Version.Seq > 0 && c.now.Before(due) {
+	due := later(c.ownDirty.Add(ownDelay), c.saidAt.Add(time.Duration(c.graph.Len())*ownPace))
+	if c.own.Version.Seq > 0 && c.now.Before(due) {
 		c.wakeAt(due)
 		return
 	}
@@ -99,7 +109,7 @@ func (c *Core) sayOwn() {
 		c.note(Error, "record-seal", c.self, err.Error())
 		return
 	}
-	c.own, c.ownSealed = next, sealed
+	c.own, c.ownSealed, c.saidAt = next, sealed, c.now
 	c.graph.Merge(sealed, &next)
 	c.stale = true
 	c.flood(topology.Message{Records: []topology.Sealed{sealed}}, 0)
@@ -223,10 +233,11 @@ func (c *Core) leave() {
 	c.left = true
 	c.touch()
 	c.own.Version.Seq = max(c.own.Version.Seq, 1)
-	c.ownDirty = c.now.Add(-ownDelay)
+	c.ownDirty, c.saidAt = c.now.Add(-ownDelay), time.Time{}
 	c.sayOwn()
 	for _, s := range c.bySession() {
 		c.do(Send{s.id, topology.Message{Bye: &topology.Bye{Reason: "the node was taken down"}}}, CloseSession{s.id, "taken down"})
 		delete(c.sessions, s.id)
+		delete(c.byNode, s.peer)
 	}
 }

@@ -54,6 +54,7 @@ func (c *Core) sessionUp(e SessionUp) {
 		return
 	}
 	c.sessions[s.id] = s
+	c.byNode[s.peer] = s
 	c.present[s.peer] = c.now
 	c.merge(e.Record, rec, s.id)
 	if !s.routed {
@@ -104,6 +105,7 @@ func (c *Core) sessionDown(e SessionDown) {
 		return
 	}
 	delete(c.sessions, e.ID)
+	delete(c.byNode, s.peer)
 	c.contacts.lost(c.now, s, e.Reason)
 	if !s.routed {
 		c.touch()
@@ -200,11 +202,4 @@ func (c *Core) direct() []*session {
 }
 
 // sessionWith is the session with a peer, direct or routed, or nil. There is at most one: see prefer.
-func (c *Core) sessionWith(id topology.NodeID) *session {
-	for _, s := range c.sessions {
-		if s.peer == id {
-			return s
-		}
-	}
-	return nil
-}
+func (c *Core) sessionWith(id topology.NodeID) *session { return c.byNode[id] }
