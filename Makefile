@@ -20,8 +20,11 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 LINTER   := bin/golangci-lint
 
-# Test binaries are built by the calling user and run by root, who alone may make network namespaces.
-ROOT := $(if $(filter 0,$(shell id -u)),,-exec "sudo -n -E")
+# The version comes by ldflags; stamping it by git as well fails in a clone that belongs to another user.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+# Test binaries are built by the calling user and run by root, who alone may make network namespaces. What they build
+# themselves goes into a cache of root's own.
+ROOT := $(if $(filter 0,$(shell id -u)),,-exec "sudo -n -E env PATH=$(PATH) GOCACHE=$(CURDIR)/.cache/go-root")
 # The race detector is the only thing here that needs a C compiler.
 RACE := CGO_ENABLED=1 $(GO) test -race -timeout 15m
 
@@ -45,7 +48,7 @@ soak: deps check
 	$(MAKE) build lab vm
 
 check: go $(LINTER)
-	unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
+	unformatted=$$(gofmt -l $$(find . -name '*.go' -not -path './.*')); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags vagrant ./integration/vagrant/
 	$(GO) vet -tags pcap ./l2bridge/capture/
@@ -72,9 +75,9 @@ bench: build
 	$(GO) test -count=1 -timeout 8h -v $(ROOT) ./integration/bench/ -run '^TestCompare$$' -args $(BENCH) -results=$(CURDIR)/bench/results
 
 fuzz: go
-	for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do
+	for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do
-	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"
 	  done
 	done
 
