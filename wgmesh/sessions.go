@@ -130,11 +130,9 @@ func (c *Core) tendSessions() {
 			c.drop(s, "no longer needed")
 			continue
 		}
-		if due := s.pinged.Add(pingEvery); !c.now.Before(due) {
+		if c.now.Sub(s.pinged) > pingEvery-settleEvery/2 { // not to the moment: all sessions in one step
 			s.pinged, s.nonce = c.now, c.rng.Uint64()|1
 			c.do(Send{s.id, topology.Message{Ping: &topology.Ping{Nonce: s.nonce, Graph: c.graph.Hash()}}})
-		} else {
-			c.wakeAt(due)
 		}
 		if !s.routed && s.rtt > 0 && s.cost.Update(s.rtt, c.now) {
 			c.touch()
