@@ -3,6 +3,7 @@ package control
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 )
 
 // maxClientHello bounds the first flight of a client, record headers included; ours has about 1,500 bytes.
@@ -58,6 +59,7 @@ func serverName(b []byte) (string, error) {
 // joinRecords returns the handshake message, header included, that the records at the start of b carry.
 func joinRecords(b []byte) ([]byte, error) {
 	var message []byte
+	joined := false // message is a copy of ours and not a part of b
 	for {
 		// A stranger's first byte already tells most of them apart.
 		if len(b) > 0 && b[0] != recordHandshake || len(b) > 1 && b[1] != 3 {
@@ -75,10 +77,13 @@ func joinRecords(b []byte) ([]byte, error) {
 		if whole {
 			part = part[:size]
 		}
-		if message == nil && whole {
-			message = part // the usual case: one record, no copy
-		} else {
-			message = append(message[:len(message):len(message)], part...)
+		switch {
+		case message == nil: // the usual case: one record, no copy
+			message = part
+		case !joined:
+			message, joined = slices.Concat(message, part), true
+		default:
+			message = append(message, part...)
 		}
 		if len(message) > 0 && message[0] != handshakeHello {
 			return nil, errNotHello

@@ -3,6 +3,7 @@ package control
 import (
 	"crypto/tls"
 	"errors"
+	"net/url"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,6 +24,8 @@ type Config struct {
 	// Admit is asked at both ends when a peer has shown who it is, and changes nothing: the session may still fail. An
 	// error is told to the peer; if it is an *Error its Kind travels too. Nil admits everybody in the mesh.
 	Admit func(PeerHello) error
+	// Proxy says through which HTTP proxy a target is dialled; a nil URL, or no Proxy, means directly.
+	Proxy func(target string) (*url.URL, error)
 	// Logger hears of accepted connections that knocked and then failed. Strangers are only counted.
 	Logger *zap.Logger
 	// Timeout replaces HandshakeTimeout.

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"syscall"
@@ -22,13 +23,7 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interv
 // Dial makes a session with the node at target, "host:port". Names are resolved anew at every call, and the addresses
 // of a name are tried as RFC 6555 says. Errors are *Error, and name the target.
 func (h *Handshaker) Dial(ctx context.Context, target string) (*Session, error) {
-	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	dial := net.Dialer{KeepAliveConfig: keepAlive, ControlContext: func(_ context.Context, _, _ string, c syscall.RawConn) error {
-		return setUserTimeout(c)
-	}}
-	dial.SetMultipathTCP(false) // one path, whose options and end we know
-	conn, err := dial.DialContext(connecting, "tcp", target)
+	conn, err := h.connect(ctx, target)
 	if err != nil {
 		return nil, fail(Unreachable, "%s unreachable: %w", target, dialCause(err))
 	}
@@ -41,10 +36,45 @@ func (h *Handshaker) Dial(ctx context.Context, target string) (*Session, error) 
 	return s, nil
 }
 
+// connect opens a TCP connection to target, or a proxy's tunnel.
+func (h *Handshaker) connect(ctx context.Context, target string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	dial := net.Dialer{KeepAliveConfig: keepAlive, ControlContext: func(_ context.Context, _, _ string, c syscall.RawConn) error {
+		return setUserTimeout(c)
+	}}
+	dial.SetMultipathTCP(false) // one path, whose options and end we know
+	if h.config.Proxy == nil {
+		return dial.DialContext(ctx, "tcp", target)
+	}
+	proxy, err := h.config.Proxy(target)
+	if err != nil {
+		return nil, err
+	}
+	if proxy == nil {
+		return dial.DialContext(ctx, "tcp", target)
+	}
+	address, err := proxyAddress(proxy)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dial.DialContext(ctx, "tcp", address)
+	if err == nil {
+		conn, err = throughProxy(ctx, conn, proxy, target)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("proxy %s: %w", proxy.Redacted(), dialCause(err))
+	}
+	return conn, nil
+}
+
 // dialCause says in few words why a connection could not be made.
 func dialCause(err error) error {
 	if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("no answer to TCP")
+	}
+	if _, ok := errors.AsType[*net.OpError](err); !ok {
+		return err
 	}
 	err = bareNet(err)
 	if call, ok := errors.AsType[*os.SyscallError](err); ok {

@@ -83,7 +83,8 @@ func (s *Session) Err() error {
 	}
 }
 
-// Send queues a message. It waits only while the queue is full, which ends the session if it lasts.
+// Send queues a message. It waits only while the queue is full, which ends the session if it lasts; with a ctx that has
+// ended it does not wait.
 func (s *Session) Send(ctx context.Context, m topology.Message) error {
 	body, err := topology.EncodeMessage(m)
 	if err != nil {

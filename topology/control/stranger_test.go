@@ -37,7 +37,7 @@ func answer(t *testing.T, target string, first []byte) (string, time.Duration) {
 }
 
 func TestStrangersGetNoByte(t *testing.T) {
-	node := newNode(t, func(c *Config) { c.Timeout = 300 * time.Millisecond })
+	node := newNode(t, func(c *Config) { c.Timeout = 500 * time.Millisecond })
 	l, target, sessions := serve(t, node)
 	home := keysOf(t, "home", secretA)[0]
 	used := clientHello(t, knockConfig(newKnock(home)))
@@ -248,7 +248,8 @@ func TestHalfClose(t *testing.T) {
 
 // TestDiallerSaysWhatItMet gives a dialler everything that is not a node of its mesh.
 func TestDiallerSaysWhatItMet(t *testing.T) {
-	a := newNode(t, func(c *Config) { c.Timeout = 300 * time.Millisecond })
+	patient := newNode(t, nil)
+	hasty := newNode(t, func(c *Config) { c.Timeout = 300 * time.Millisecond })
 	_, otherSecret, _ := serve(t, newNode(t, nil, secretB))
 	_, otherMesh, _ := serve(t, newNode(t, func(c *Config) { c.Mesh = "work" }))
 	server := func(f func(net.Conn)) string {
@@ -299,7 +300,11 @@ func TestDiallerSaysWhatItMet(t *testing.T) {
 		}), Silent, "not as a node of this mesh"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := a.Dial(within(t, 5*time.Second), c.target)
+			a := patient
+			if c.name == "black hole" {
+				a = hasty
+			}
+			_, err := a.Dial(within(t, 10*time.Second), c.target)
 			var e *Error
 			if !errors.As(err, &e) || e.Kind != c.kind || !strings.HasPrefix(err.Error(), c.target) || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("got %v (%v)", err, e)
