@@ -67,6 +67,9 @@ func NewInspector() *Inspector {
 		EtherTypeIPv6: gopacket.NewDecodingLayerParser(layers.LayerTypeIPv6, &i.ip6, &i.icmp, &i.solicit, &i.advert),
 		EtherTypeIPv4: gopacket.NewDecodingLayerParser(layers.LayerTypeIPv4, &i.ip4, &i.udp, &i.dhcp),
 	}
+	for _, p := range i.parsers {
+		p.IgnoreUnsupported = true // what comes behind ARP is padding
+	}
 	return i
 }
 
