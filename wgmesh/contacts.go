@@ -144,11 +144,18 @@ func (c *Core) sessionIsDirect(id topology.NodeID) bool {
 
 // wanted is the set of neighbours that the mesh's shape gives us; nodes that cannot be reached are substituted.
 func (c *Core) wanted() []topology.NodeID {
-	all := slices.DeleteFunc(c.graph.IDs(), func(id topology.NodeID) bool { return c.graph.Get(id).Left })
-	return topology.Neighbours(c.self, all, func(id topology.NodeID) bool {
-		return c.contacts.hopeless(id) && !c.sessionIsDirect(id)
-	})
+	if c.chosen == nil {
+		all := slices.DeleteFunc(c.graph.IDs(), func(id topology.NodeID) bool { return c.graph.Get(id).Left })
+		c.chosen = topology.Neighbours(c.self, all, func(id topology.NodeID) bool {
+			return c.contacts.hopeless(id) && !c.sessionIsDirect(id)
+		})
+	}
+	return c.chosen
 }
+
+// ringDelay is how long a node must be wanted before it is dialled, in a mesh where not all are neighbours: while many
+// nodes start at once, every one that becomes known changes the choice.
+const ringDelay = 500 * time.Millisecond
 
 // wantNeighbours keeps the discovered contacts those that the mesh's shape asks for.
 func (c *Core) wantNeighbours() {
@@ -167,6 +174,9 @@ func (c *Core) wantNeighbours() {
 		start := c.now
 		if c.self.Compare(id) > 0 {
 			start = start.Add(300 * time.Millisecond) // the lower id dials first: two sessions at once are one too many
+		}
+		if c.graph.Len() > topology.MaxNeighbours+1 {
+			start = start.Add(ringDelay)
 		}
 		c.contacts.targets.Add(nodeKey(id), topology.Discovered, start)
 	}

@@ -32,6 +32,7 @@ type Core struct {
 	sessions   map[SessionID]*session
 	byNode     map[topology.NodeID]*session
 	contacts   contacts
+	chosen     []topology.NodeID                     // wanted neighbours, as counted in this settle; nil: not yet
 	observed   map[topology.NodeID]topology.Endpoint // what peers say they see of us
 
 	own       topology.Record
@@ -201,6 +202,7 @@ func (c *Core) settle() {
 	if c.left {
 		return
 	}
+	c.chosen = nil
 	c.sayOwn()
 	if due := c.reroutedAt.Add(rerouteEvery); c.stale && c.now.Before(due) {
 		c.wakeAt(due)
