@@ -69,8 +69,26 @@ func throughProxy(ctx context.Context, conn net.Conn, proxy *url.URL, target str
 	if !stop() {
 		return nil, context.Cause(ctx)
 	}
-	return conn, nil
+	return &tunnelConn{conn, target}, nil
 }
+
+// tunnelConn is a connection through a proxy. Its far end is not the address that TCP knows: that is the proxy's.
+type tunnelConn struct {
+	net.Conn
+	target string
+}
+
+// RemoteAddr returns what the proxy was asked for.
+func (c *tunnelConn) RemoteAddr() net.Addr { return tunnelAddr(c.target) }
+
+// tunnelAddr is a target beyond a proxy as a net.Addr.
+type tunnelAddr string
+
+// Network names the kind of address.
+func (tunnelAddr) Network() string { return "proxy" }
+
+// String returns the target.
+func (a tunnelAddr) String() string { return string(a) }
 
 // byteReader reads one byte at a time.
 type byteReader struct{ r io.Reader }

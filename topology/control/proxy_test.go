@@ -83,6 +83,9 @@ func TestDialThroughProxy(t *testing.T) {
 	if m, err := other.Receive(ctx); err != nil || m.Ping == nil {
 		t.Fatal(err)
 	}
+	if s.Remote.IsValid() || !other.Remote.IsValid() || s.conn.meter.RemoteAddr().String() != target {
+		t.Fatalf("remote %v: the proxy is not the peer", s.Remote)
+	}
 	if got := asked(); len(got) != 1 || got[0] != "CONNECT "+target+" Basic am9lOmdlaGVpbQ==" {
 		t.Fatalf("asked %q", got)
 	}

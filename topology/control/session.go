@@ -33,7 +33,7 @@ type Session struct {
 	Peer    topology.NodeID
 	Hello   PeerHello
 	Export  [32]byte       // the same at both ends, and known to nobody else: keys PSKs
-	Remote  netip.AddrPort // zero if routed
+	Remote  netip.AddrPort // zero if routed or dialled through a proxy
 	Local   netip.AddrPort // our end of the connection; zero if routed
 	Dialled bool           // by us
 
