@@ -16,6 +16,7 @@ const MaxNodes = 4096
 type Graph struct {
 	limit  int
 	nodes  map[NodeID]known
+	order  []NodeID // the keys of nodes, sorted
 	floors map[NodeID]Version
 	hash   uint64
 }
@@ -49,14 +50,7 @@ func (g *Graph) Sealed(id NodeID) (Sealed, bool) {
 }
 
 // IDs returns all nodes in order of their ids.
-func (g *Graph) IDs() []NodeID {
-	ids := make([]NodeID, 0, len(g.nodes))
-	for id := range g.nodes {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, NodeID.Compare)
-	return ids
-}
+func (g *Graph) IDs() []NodeID { return slices.Clone(g.order) }
 
 // All yields the records in order of their ids.
 func (g *Graph) All() iter.Seq2[NodeID, *Record] {

@@ -64,6 +64,9 @@ func sameGraph(t *rapid.T, a, b *Graph) {
 		t.Fatalf("graphs differ: %x %v, %x %v", a.Hash(), a.IDs(), b.Hash(), b.IDs())
 	}
 	for id, k := range a.nodes {
+		if !slices.Contains(a.IDs(), id) || len(a.IDs()) != a.Len() {
+			t.Fatalf("IDs misses %s of %d nodes", id, a.Len())
+		}
 		if !bytes.Equal(k.sealed.Body, b.nodes[id].sealed.Body) {
 			t.Fatalf("%s differs", id)
 		}

@@ -1,6 +1,9 @@
 package topology
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // Outcome is what a record meant to a graph.
 type Outcome uint8
@@ -71,6 +74,10 @@ func (g *Graph) Merge(s Sealed, r *Record) Outcome {
 		}
 		outcome = Conflict
 	}
+	if outcome == New {
+		at, _ := slices.BinarySearchFunc(g.order, id, NodeID.Compare)
+		g.order = slices.Insert(g.order, at, id)
+	}
 	h := hashOf(id, r.Version, s.Body)
 	g.hash ^= old.hash ^ h
 	g.nodes[id] = known{sealed: s, record: r, hash: h}
@@ -88,6 +95,8 @@ func (g *Graph) Drop(id NodeID, floor Version) bool {
 	if k, ok := g.nodes[id]; ok && !floor.Less(k.record.Version) {
 		g.hash ^= k.hash
 		delete(g.nodes, id)
+		at, _ := slices.BinarySearchFunc(g.order, id, NodeID.Compare)
+		g.order = slices.Delete(g.order, at, at+1)
 	}
 	return true
 }
