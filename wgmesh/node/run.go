@@ -57,6 +57,9 @@ func Run(ctx context.Context, o Options) error {
 // openFiles takes up identity, secrets and state; nothing of the host is touched yet.
 func (n *Node) openFiles() (err error) {
 	c := n.config
+	if n.store, err = state.Open(c.StateDir); err != nil {
+		return err
+	}
 	if n.identity, err = control.LoadIdentity(identityPath(c)); errors.Is(err, os.ErrNotExist) {
 		n.identity, err = control.CreateIdentity(identityPath(c))
 	}
@@ -76,10 +79,7 @@ func (n *Node) openFiles() (err error) {
 	if err != nil {
 		return err
 	}
-	if n.notary, err = control.NewNotary(n.identity, c.Mesh, secrets); err != nil {
-		return err
-	}
-	n.store, err = state.Open(c.StateDir)
+	n.notary, err = control.NewNotary(n.identity, c.Mesh, secrets)
 	return err
 }
 

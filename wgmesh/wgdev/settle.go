@@ -26,6 +26,10 @@ var settings = []struct {
 	{path: "net/ipv4/conf/all/rp_filter", value: "0"},
 	{path: "net/ipv4/conf/default/rp_filter", value: "0"},
 	{path: "net/ipv4/conf/all/arp_ignore", value: "8", optional: true}, // the overlay's own stack answers no ARP
+	// With br_netfilter the guard's forward chain would meet every bridged packet, and drop it.
+	{path: "net/bridge/bridge-nf-call-iptables", value: "0", optional: true},
+	{path: "net/bridge/bridge-nf-call-ip6tables", value: "0", optional: true},
+	{path: "net/bridge/bridge-nf-call-arptables", value: "0", optional: true},
 }
 
 // settle writes them. Files under /proc/sys/net belong to the namespace of the thread that opens them.
