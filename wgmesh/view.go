@@ -20,9 +20,10 @@ type View struct {
 	Peers     []PeerView // in id order
 	Targets   []TargetView
 	Networks  []NetworkView
-	Sessions  int // direct ones
-	Clones    int // times another node spoke with our identity
-	Adopted   int // tunnels of an earlier run that nobody claimed yet
+	Sessions  int    // direct ones
+	Clones    int    // times another node spoke with our identity
+	Adopted   int    // tunnels of an earlier run that nobody claimed yet
+	Graph     uint64 // hash of all records: equal at nodes that know the same
 }
 
 // SlotView is our own WireGuard device.
@@ -92,7 +93,7 @@ func (c *Core) View() View {
 		Self: c.self, Address: topology.OverlayAddress(c.settings.Mesh, c.self), Addresses: c.ownAddrs(), NAT: c.nat(),
 		Slot:     SlotView{Port: c.settings.Port, PublicKey: c.slot.public, Generation: c.slot.generation, Since: c.slot.since},
 		Device:   DeviceView{Known: c.seenDevice, Kernel: c.device.Kernel, Reason: c.device.Reason, Err: c.deviceErr},
-		Sessions: len(c.direct()), Clones: c.clones, Adopted: len(c.adopted),
+		Sessions: len(c.direct()), Clones: c.clones, Adopted: len(c.adopted), Graph: c.graph.Hash(),
 	}
 	if slot, ok := findSlot(c.device.Slots, 0); ok {
 		v.Slot.Name, v.Slot.Tunnels = slot.Name, len(slot.Peers)
