@@ -73,8 +73,11 @@ func (e *Edge) setNetwork(n l2bridge.NetworkSpec) error {
 		if is, ok := br.(*netlink.Bridge); ok && is.VlanFiltering != nil && *is.VlanFiltering {
 			b.VlanFiltering = new(bool)
 		}
+		// Before Linux 6.2 an interface that is up takes no name, not even its own (net/core/dev.c, dev_change_name). The
+		// library insists on sending one; the kernel takes an empty one for none.
+		b.Name = "\x00"
 		if err := e.links.LinkModify(b); err != nil {
-			return fmt.Errorf("set up %s: %w", b.Name, err)
+			return fmt.Errorf("set up %s: %w", br.Attrs().Name, err)
 		}
 		if err := e.settle(br, n.MTU); err != nil {
 			return err
