@@ -32,12 +32,13 @@ type network struct {
 
 type openPort struct{ capture.Port }
 
-// limit returns the longest frame with these headers.
+// limit returns the longest frame with these headers: interfaces take one VLAN tag beyond their MTU, not two
+// (net/core/dev.c, is_skb_forwardable).
 func (n *network) limit(k *l2bridge.Key) int {
 	if n.MTU <= 0 {
 		return 1 << 20
 	}
-	return k.Header() + n.MTU
+	return l2bridge.EthernetHeader + min(k.Tags, 1)*l2bridge.VLANTag + n.MTU
 }
 
 // sight learns the source of a frame, and decides about its destination when it came from the bridge.
