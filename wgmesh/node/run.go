@@ -89,6 +89,9 @@ func identityPath(c *config.Config) string { return c.StateDir + "/identity.key"
 func (n *Node) openDataPlane(ctx context.Context) (err error) {
 	c := n.config
 	self := n.self()
+	if err := os.MkdirAll(c.RunDir, 0o755); err != nil { // below /run it goes with every boot
+		return fmt.Errorf("run_dir: %w", err)
+	}
 	if n.keeper, err = keeper.Ensure(ctx, keeper.Options{Binary: n.opts.Binary, RunDir: c.RunDir, NodeID: self.Short(), Logger: n.log.Named("keeper")}); err != nil {
 		return err
 	}
