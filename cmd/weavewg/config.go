@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,8 @@ import (
 const ConfigSchema = "weavewg.config/v1"
 
 func newConfigCommand(a *app) *cobra.Command {
-	return group("config COMMAND", "Check, show or reload the configuration", newConfigCheckCommand(a), newConfigShowCommand(a))
+	return group("config COMMAND", "Check, show or reload the configuration", newConfigCheckCommand(a), newConfigShowCommand(a),
+		newConfigReloadCommand(a))
 }
 
 func newConfigCheckCommand(a *app) *cobra.Command {
@@ -62,5 +64,28 @@ func newConfigShowCommand(a *app) *cobra.Command {
 func (a *app) warn(c *config.Config) {
 	for _, w := range c.Warnings {
 		fmt.Fprintf(a.err, "warning: %s\n", w)
+	}
+}
+
+func newConfigReloadCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "reload", Short: "Make the daemon read its configuration again: all of it is applied, or none", Args: args(0, 0), DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			r, err := c.Reload(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if len(r.Changed) == 0 {
+				fmt.Fprintln(a.out, "nothing has changed")
+				return nil
+			}
+			fmt.Fprintf(a.out, "applied: %s\n", strings.Join(r.Changed, ", "))
+			return nil
+		},
 	}
 }

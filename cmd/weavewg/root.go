@@ -11,9 +11,9 @@ func newRootCommand(a *app) *cobra.Command {
 		Short: "One Ethernet switch across hosts, encrypted by WireGuard",
 		Long: "weavewg makes the hosts of a mesh one Ethernet switch: containers, virtual machines and the hosts plug in,\n" +
 			"frames between hosts travel inside WireGuard.",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          func(*cobra.Command, []string) error { return nil },
+		SilenceErrors: true, DisableFlagsInUseLine: true,
+		SilenceUsage: true,
+		Args:         func(*cobra.Command, []string) error { return nil },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("give a command; weavewg help lists them")
@@ -40,10 +40,14 @@ func newRootCommand(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupNode, newInitCommand(a), newUpCommand(a), newSecretCommand(a), newConfigCommand(a))
-	add(groupOther, newVersionCommand(a), newDemoCommand())
+	add(groupNode, newInitCommand(a), newUpCommand(a), newDownCommand(a), newStatusCommand(a), newWaitCommand(a), newConfigCommand(a),
+		newSecretCommand(a), newKeysCommand(a))
+	add(groupMesh, newPeersCommand(a), newMACsCommand(a), newPingCommand(a), newConnectCommand(a), newForgetCommand(a))
+	add(groupPorts, newAttachCommand(a), newDetachCommand(a), newRunCommand(a), newExposeCommand(a), newHideCommand(a), newPsCommand(a))
+	add(groupOther, newCaptureCommand(a), newReportCommand(a), newDoctorCommand(a), newVersionCommand(a), newCompletionCommand(a), newDemoCommand())
 	root.AddCommand(newKeeperCommand(), newWireGuardCommand())
 	root.AddCommand(laterCommands()...)
+	root.AddCommand(weaveCommands(a)...)
 	return root
 }
 
@@ -81,6 +85,7 @@ func args(least, most int) cobra.PositionalArgs {
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	g := &cobra.Command{
 		Use: use, Short: short,
+		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("%s: give one of its commands", cmd.CommandPath())

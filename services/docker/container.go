@@ -80,3 +80,19 @@ func unreachable(e *client.Client, err error) error {
 	}
 	return fmt.Errorf("docker at %s: %w", e.DaemonHost(), err)
 }
+
+// Version asks the engine for its version, such as "20.10.24 at unix:///var/run/docker.sock".
+func Version(ctx context.Context) (string, error) {
+	e, err := open()
+	if err != nil {
+		return "", err
+	}
+	defer e.Close()
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	v, err := e.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return "", unreachable(e, err)
+	}
+	return fmt.Sprintf("%s at %s", v.Version, e.DaemonHost()), nil
+}
