@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"unicode"
@@ -61,6 +62,24 @@ func asError(kind Kind, err error) *Error {
 }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// diagnose tells a dialler what its failure means.
+func diagnose(err error, m *meter) error {
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	switch nothing := m.in.Load() == 0; {
+	case nothing && isTimeout(err):
+		return &Error{Kind: Silent, Reason: "took the connection but did not answer: no weavewg, or overloaded?", Err: err}
+	case nothing:
+		return &Error{Kind: Silent, Reason: "closed without an answer: other mesh name or secret?", Err: err}
+	case isTimeout(err):
+		return &Error{Kind: Silent, Reason: "stopped in the middle of the handshake", Err: err}
+	case errors.Is(err, io.EOF):
+		return &Error{Kind: Silent, Reason: "closed in the middle of the handshake", Err: err}
+	}
+	return fail(Silent, "answers, but not as a node of this mesh: %w", bareNet(err))
+}
 
 // maxReason bounds a reason in bytes, sent or received.
 const maxReason = 200

@@ -25,19 +25,6 @@ import (
 //
 // The strict turns let it run over connections that buffer nothing.
 
-// Labels of what both ends derive from the TLS session (RFC 8446, section 7.5; the form is RFC 9266's).
-const (
-	proofLabel   = "EXPORTER-weavewg-proof"
-	sessionLabel = "EXPORTER-weavewg-session"
-	exportSize   = 32
-)
-
-// Roles are in the proof so that it cannot be sent back to its maker.
-const (
-	dialler  = "dialler\x00"
-	acceptor = "acceptor"
-)
-
 // Initiate makes a session over a connection that this node opened. It owns conn: an error closes it. Errors are *Error.
 func (h *Handshaker) Initiate(ctx context.Context, conn net.Conn) (*Session, error) {
 	return h.shake(ctx, conn, func(m *meter) (*Session, error) {
@@ -199,48 +186,6 @@ func (h *Handshaker) accept(m *meter) (*Session, error) {
 	return newSession(t, peer), nil
 }
 
-// secured is a TLS session whose peer holds key, and what both ends derive from it.
-type secured struct {
-	conn    *tls.Conn
-	meter   *meter
-	key     [32]byte
-	dialled bool
-	proof   []byte
-	export  [exportSize]byte
-}
-
-func (h *Handshaker) secure(conn *tls.Conn, dialled bool) (*secured, error) {
-	if err := conn.Handshake(); err != nil { // the deadline is set on the connection
-		return nil, err
-	}
-	state := conn.ConnectionState()
-	key, err := verifyPeer(state)
-	if err != nil {
-		return nil, err
-	}
-	t := &secured{conn: conn, meter: conn.NetConn().(*meter), key: key, dialled: dialled}
-	if t.proof, err = state.ExportKeyingMaterial(proofLabel, nil, exportSize); err != nil {
-		return nil, err
-	}
-	export, err := state.ExportKeyingMaterial(sessionLabel, nil, exportSize)
-	if err != nil {
-		return nil, err
-	}
-	copy(t.export[:], export)
-	return t, nil
-}
-
-// proof is what the end in the given role sends to show that it holds the secret behind k. It is bound to this TLS
-// session and to both identities, so nobody in between can pass it on.
-func (h *Handshaker) proof(t *secured, k meshKeys, role string) []byte {
-	own, peer := h.config.Identity.id, topology.IDOf(t.key[:])
-	from, to := own, peer
-	if t.dialled != (role == dialler) {
-		from, to = peer, own
-	}
-	return mac(k.proof, t.proof, []byte(role), from[:], to[:])
-}
-
 // judge decides whether we want a session with who said theirs.
 func (h *Handshaker) judge(t *secured, own LocalHello, theirs helloWire) (PeerHello, error) {
 	peer, err := meet(own, h.config.Identity, t.key, theirs, h.notary)
@@ -307,24 +252,6 @@ func receive(r io.Reader, v any) error {
 		return err
 	}
 	return decodeHello(body, v)
-}
-
-// diagnose tells a dialler what its failure means.
-func diagnose(err error, m *meter) error {
-	if _, ok := errors.AsType[*Error](err); ok {
-		return err
-	}
-	switch nothing := m.in.Load() == 0; {
-	case nothing && isTimeout(err):
-		return &Error{Kind: Silent, Reason: "took the connection but did not answer: no weavewg, or overloaded?", Err: err}
-	case nothing:
-		return &Error{Kind: Silent, Reason: "closed without an answer: other mesh name or secret?", Err: err}
-	case isTimeout(err):
-		return &Error{Kind: Silent, Reason: "stopped in the middle of the handshake", Err: err}
-	case errors.Is(err, io.EOF):
-		return &Error{Kind: Silent, Reason: "closed in the middle of the handshake", Err: err}
-	}
-	return fail(Silent, "answers, but not as a node of this mesh: %w", bareNet(err))
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

@@ -29,6 +29,7 @@ type RoutedConn struct {
 	stream     uint64
 	opener     bool // we opened it
 	send       func(topology.Routed) error
+	closing func() // called once, when Close has told the peer
 
 	writing sync.Mutex // one Write at a time
 	sending sync.Mutex // keeps pieces in order
@@ -43,7 +44,6 @@ type RoutedConn struct {
 	err            error // what Read says after received
 	closed         bool
 	readBy, sendBy time.Time
-	closing        func() // called once by Close
 }
 
 // NewRoutedConn returns one end of the stream between self and peer; opener says that self opened it. send takes the
@@ -203,13 +203,14 @@ func (c *RoutedConn) Close() error {
 	}
 	c.closed = true
 	c.received = nil
-	closing := c.closing
 	c.change()
 	c.mu.Unlock()
-	if closing != nil {
-		closing()
+	err := c.sendPiece(nil, true)
+	// After the Fin: a grant that is on its way would be refused otherwise, and the refusal could overtake the Fin.
+	if c.closing != nil {
+		c.closing()
 	}
-	return c.sendPiece(nil, true)
+	return err
 }
 
 // LocalAddr and RemoteAddr name nodes: there is no underlay address.
