@@ -4,9 +4,6 @@ import (
 	"fmt"
 
 	"github.com/safchain/ethtool"
-	"golang.org/x/sys/unix"
-
-	"github.com/weavewg/weavewg/l2bridge"
 )
 
 // kept are the transmit features that an overlay port may offer: what a vnet header can express on every kernel.
@@ -55,23 +52,3 @@ func Prepare(ifname string, offloads bool) error {
 }
 
 func transmits(feature string) bool { return len(feature) > 3 && feature[:3] == "tx-" }
-
-// Widen lets frames of a network with this MTU be injected at its capture end with any two VLAN tags: a packet socket
-// takes one C-tag beyond the MTU of its interface and nothing else (net/packet/af_packet.c,
-// packet_extra_vlan_len_allowed). The bridge's side stays as it is, and so does what it lets through.
-func Widen(ifname string, mtu int) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("MTU of %s: %w", ifname, err)
-	}
-	defer unix.Close(fd) //nolint:errcheck // nothing was written
-	r, err := unix.NewIfreq(ifname)
-	if err != nil {
-		return fmt.Errorf("MTU of %s: %w", ifname, err)
-	}
-	r.SetUint32(uint32(mtu + l2bridge.MaxVLANTags*l2bridge.VLANTag))
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFMTU, r); err != nil {
-		return fmt.Errorf("MTU of %s: set to %d: %w", ifname, r.Uint32(), err)
-	}
-	return nil
-}

@@ -55,11 +55,6 @@ func New(o Options) (*Datapath, error) {
 	d := &Datapath{opts: o, networks: map[uint32]*network{}}
 	d.byVNI.Store(&map[uint32]*network{})
 	err := within(o.Namespace, func() (err error) {
-		if o.Namespace != nil {
-			if err := keepNetfilterOut(); err != nil {
-				return err
-			}
-		}
 		d.tunnel, err = openTunnel(o.Address, o.Logger)
 		return err
 	})
@@ -183,14 +178,10 @@ func (d *Datapath) openPort(n *network) error {
 			return err
 		}
 		if n.Port != "" {
-			err = capture.Prepare(n.Port, p.Offloads())
-		}
-		if err == nil && n.MTU > 0 {
-			err = capture.Widen(n.Capture, n.MTU)
-		}
-		if err != nil {
-			p.Close()
-			return err
+			if err := capture.Prepare(n.Port, p.Offloads()); err != nil {
+				p.Close()
+				return err
+			}
 		}
 		n.port.Store(&openPort{p})
 		return nil

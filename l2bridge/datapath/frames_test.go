@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/weavewg/weavewg/l2bridge"
-	"github.com/weavewg/weavewg/l2bridge/capture"
 	"github.com/weavewg/weavewg/learner"
 )
 
@@ -29,7 +28,10 @@ func randomFrame(r *rand.Rand, number uint64, to learner.MAC) []byte {
 		b = binary.BigEndian.AppendUint16(b, tpid)
 		b = binary.BigEndian.AppendUint16(b, uint16(r.UintN(8)<<13|r.UintN(4095)))
 	}
-	most := testMTU - max(0, tags-1)*l2bridge.VLANTag // interfaces take one tag beyond their MTU
+	most := testMTU // and one C-tag more, but no S-tag: more no interface takes
+	if tags == 2 {
+		most -= 2 * l2bridge.VLANTag
+	}
 	payload := 46 + r.IntN(most-46+1)
 	if r.IntN(8) == 0 {
 		payload = most
@@ -63,9 +65,6 @@ func frameCount(t *testing.T) int {
 
 func TestRandomFramesArriveUnchangedOnceAndInOrder(t *testing.T) {
 	hosts := newHosts(t, 2)
-	for _, h := range hosts {
-		ok(t, within(h.container, func() error { return capture.Widen("eth0", testMTU) }))
-	}
 	out, in := hosts[0].raw(), hosts[1].raw()
 	got := reading(in, func(b []byte) bool { return len(b) > 12 && b[6] == 2 && b[7] == 0x77 })
 	to := learner.MAC(hosts[1].mac)

@@ -88,7 +88,7 @@ func (in *inbound) packet(now time.Time, networks map[uint32]*network, from neti
 	}
 	n := l.join.n
 	k, why := l2bridge.ParseKey(frame)
-	if why == l2bridge.Forwarded && len(frame) > n.limit(&k) {
+	if why == l2bridge.Forwarded && !n.fits(frame, len(frame)) {
 		why = l2bridge.TooLong
 	}
 	verdict := l2bridge.Verdict{Class: l2bridge.ClassOf(&k), Why: why}

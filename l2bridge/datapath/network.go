@@ -32,16 +32,17 @@ type network struct {
 
 type openPort struct{ capture.Port }
 
-// limit returns the longest frame with these headers: interfaces take one VLAN tag beyond their MTU, not two
-// (net/core/dev.c, is_skb_forwardable).
-func (n *network) limit(k *l2bridge.Key) int {
-	if n.MTU <= 0 {
-		return 1 << 20
+// fits says whether a frame is no longer than the interfaces of the network take: the MTU, and one C-tag beyond it
+// (net/packet/af_packet.c, packet_extra_vlan_len_allowed).
+func (n *network) fits(frame []byte, length int) bool {
+	most := l2bridge.EthernetHeader + n.MTU
+	if frame[12] == l2bridge.EtherTypeVLAN>>8 && frame[13] == l2bridge.EtherTypeVLAN&0xff {
+		most += l2bridge.VLANTag
 	}
-	return l2bridge.EthernetHeader + min(k.Tags, 1)*l2bridge.VLANTag + n.MTU
+	return n.MTU <= 0 || length <= most
 }
 
-// sight learns the source of a frame, and decides about its destination when it came from the bridge.
+// decide learns the source of a frame that came from the bridge, and decides about its destination.
 func (n *network) decide(now time.Time, k *l2bridge.Key) l2bridge.Verdict {
 	members := n.members.Load()
 	n.mu.Lock()

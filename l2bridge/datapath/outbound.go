@@ -105,7 +105,7 @@ func (o *outbound) frame(now time.Time, f *l2bridge.Frame) {
 	segmented := f.Offload.Kind != l2bridge.Whole
 	o.d.taps.tell(now, o.n, Out, f.Data, v, v.To)
 	segments, why := o.segmenter.Cut(f, &k, o.n.VNI)
-	if why == l2bridge.Forwarded && segments[0].Len()-l2bridge.VXLANHeader > o.n.limit(&k) {
+	if why == l2bridge.Forwarded && !o.n.fits(f.Data, segments[0].Len()-l2bridge.VXLANHeader) {
 		why = l2bridge.TooLong
 	}
 	if why != l2bridge.Forwarded {

@@ -2,7 +2,9 @@ package datapath
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -123,6 +125,7 @@ func newHosts(t *testing.T, n int) []*host {
 		h := &host{t: t, id: topology.NodeID{byte(i + 1)}, address: netip.MustParseAddr(fmt.Sprintf("fd00:77::%d", i+1))}
 		hosts[i] = h
 		h.overlay, h.links = newNamespace(t)
+		ok(t, within(h.overlay, keepNetfilterOut))
 		veth(t, h.links, "wire", fmt.Sprintf("h%d", i), 1500, wire, wireLinks)
 		ok(t, wireLinks.LinkSetMaster(link(t, wireLinks, fmt.Sprintf("h%d", i)), link(t, wireLinks, "sw")))
 		addAddress(t, h.links, "wire", h.address.String()+"/64")
@@ -201,4 +204,16 @@ func eventually(t testing.TB, limit time.Duration, what string, f func() bool) {
 			t.Fatalf("not within %v: %s", limit, what)
 		}
 	}
+}
+
+// keepNetfilterOut does what the overlay namespace's owner does: br_netfilter, on by default in every new namespace,
+// drops frames whose IP header it does not like.
+func keepNetfilterOut() error {
+	for _, f := range []string{"iptables", "ip6tables", "arptables"} {
+		err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+f, []byte("0\n"), 0)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }

@@ -134,7 +134,9 @@ func TestTransferTravelsInBigFrames(t *testing.T) {
 		t.Fatalf("only %d bytes were counted", sent.Bytes)
 	}
 	for why := range l2bridge.Whys {
-		if n := out.Drops[why] + in.Drops[why]; n > 0 && why != l2bridge.LocalDestination && why != l2bridge.NoMembers {
+		// Frames one by one are too fast for a library that hands over one by one: TCP takes care of it.
+		slow := why == l2bridge.CaptureOverflow && !capturesOffload
+		if n := out.Drops[why] + in.Drops[why]; n > 0 && !slow && why != l2bridge.LocalDestination && why != l2bridge.NoMembers {
 			t.Errorf("%d frames dropped: %s", n, why)
 		}
 	}
