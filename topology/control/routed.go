@@ -29,7 +29,7 @@ type RoutedConn struct {
 	stream     uint64
 	opener     bool // we opened it
 	send       func(topology.Routed) error
-	closing func() // called once, when Close has told the peer
+	closing    func() // called once, when Close has told the peer
 
 	writing sync.Mutex // one Write at a time
 	sending sync.Mutex // keeps pieces in order
