@@ -55,3 +55,45 @@ func present(_ *Node, p wgmesh.PeerView) bool { return p.Control }
 
 // linked: the tunnel carries frames.
 func linked(_ *Node, p wgmesh.PeerView) bool { return p.State == wgmesh.LinkUp }
+
+// equal says whether all nodes know the same.
+func (w *World) equal() bool {
+	first := w.Nodes[0].core.View().Graph
+	for _, n := range w.Nodes[1:] {
+		if n.core.View().Graph != first {
+			return false
+		}
+	}
+	return true
+}
+
+// pairsUp counts the ordered pairs whose first node's link to the second is up, of all and of those among.
+func (w *World) pairsUp(among func(i int) bool) (up, all int) {
+	for i, n := range w.Nodes {
+		if !among(i) {
+			continue
+		}
+		for _, p := range n.core.View().Peers {
+			if far := w.byID[p.ID]; far != nil && among(far.index) {
+				all++
+				if linked(n, p) {
+					up++
+				}
+			}
+		}
+	}
+	return up, all
+}
+
+// edges lists the direct sessions whose ends are both open, by the indices of their nodes, the lower first.
+func (w *World) edges(among func(i int) bool) map[[2]int]bool {
+	out := map[[2]int]bool{}
+	for i, n := range w.Nodes {
+		for _, e := range n.ends {
+			if j := e.far.node.index; i < j && e.far.open && among(i) && among(j) {
+				out[[2]int{i, j}] = true
+			}
+		}
+	}
+	return out
+}
