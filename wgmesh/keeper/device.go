@@ -22,18 +22,27 @@ type userDevice struct {
 	notify     func(Event)
 
 	stop    context.CancelFunc
-	ended   chan struct{} // the supervisor is done and the TUN closed
-	started chan struct{} // the first start succeeded or failed
+	started chan struct{} // there was a child
+	ended   chan struct{} // there will be none any more, and the TUN is closed
 
 	mu  sync.Mutex
 	pid int
 	err error // why the first start failed, or why there will be no other
 }
 
-// supervise starts the first child and keeps one running until ctx ends or the interface is gone.
+// supervise starts the first child and keeps one running until ctx ends, the interface is gone, or not even the first
+// child starts.
 func (d *userDevice) supervise(ctx context.Context) {
-	defer close(d.ended)
-	defer d.tun.Close()
+	gone := d.run(ctx)
+	d.tun.Close()
+	close(d.ended)
+	if gone != nil { // only now: who hears of it may ask for the device anew
+		d.notify(*gone)
+	}
+}
+
+// run returns the news to tell when the interface is gone.
+func (d *userDevice) run(ctx context.Context) *Event {
 	var wait time.Duration
 	first, reason := true, ""
 	for {
@@ -42,8 +51,7 @@ func (d *userDevice) supervise(ctx context.Context) {
 		switch {
 		case err != nil && first:
 			d.set(0, err)
-			close(d.started)
-			return
+			return nil
 		case err != nil:
 			d.log.Error("child did not start", zap.String("interface", d.name), zap.Error(err))
 			d.set(0, err)
@@ -61,12 +69,11 @@ func (d *userDevice) supervise(ctx context.Context) {
 			reason = c.wait(ctx)
 		}
 		if ctx.Err() != nil {
-			return
+			return nil
 		}
 		if !attached(d.tun) {
 			d.set(0, fmt.Errorf("interface %s was deleted", d.name))
-			d.notify(Event{Name: d.name, Reason: "the interface was deleted"})
-			return
+			return &Event{Name: d.name, Reason: "the interface was deleted"}
 		}
 		// The very first death is answered at once: every moment of it is lost packets.
 		if wait = pause(time.Since(begun), wait); wait > minPause || c == nil {
@@ -75,7 +82,7 @@ func (d *userDevice) supervise(ctx context.Context) {
 			case <-timer.C:
 			case <-ctx.Done():
 				timer.Stop()
-				return
+				return nil
 			}
 		}
 	}
@@ -92,16 +99,6 @@ func (d *userDevice) state() (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.pid, d.err
-}
-
-// over says that the device will not come back.
-func (d *userDevice) over() bool {
-	select {
-	case <-d.ended:
-		return true
-	default:
-		return false
-	}
 }
 
 // end stops the child and closes the TUN, which removes the interface.

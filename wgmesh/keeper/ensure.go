@@ -193,7 +193,7 @@ func (s *spawned) reap(grace time.Duration) {
 }
 
 // reapTimeout is for a keeper that closed our connection, so is on its way out.
-const reapTimeout = 500 * time.Millisecond
+const reapTimeout = stopTimeout
 
 // ended waits until a process has ended, by its pidfd (pidfd_open(2): readable once it has).
 func ended(pidfd int, timeout time.Duration) bool {

@@ -135,7 +135,8 @@ func (s *server) wireguard(ctx context.Context, r request) (int, error) {
 	}
 	s.mu.Lock()
 	d := s.devices[r.Name]
-	if d != nil && d.over() {
+	if d != nil && !attached(d.tun) { // deleted by somebody, and perhaps its child has not noticed yet
+		d.end()
 		d = nil
 	}
 	if d == nil {
@@ -154,7 +155,10 @@ func (s *server) wireguard(ctx context.Context, r request) (int, error) {
 		s.tasks.Go(func() { d.supervise(life) })
 	}
 	s.mu.Unlock()
-	<-d.started
+	select {
+	case <-d.started:
+	case <-d.ended:
+	}
 	return d.state()
 }
 

@@ -8,8 +8,10 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 )
 
 // session is one connection to the keeper: the daemon's, or that of a command which only says stop.
@@ -99,11 +101,25 @@ func (s *server) handle(ctx context.Context, c *session, r request) (reply, *os.
 func (s *server) attach(c *session) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.daemon != nil && s.daemon != c {
+	if s.daemon != nil && s.daemon != c && !s.daemon.gone() {
 		return fmt.Errorf("run_dir %s is in use by another daemon (pid %d)", s.RunDir, s.daemon.pid)
 	}
 	s.daemon = c
 	return nil
+}
+
+// gone says that the other end is closed, which the session's own goroutine may not have read yet: a daemon that is
+// restarted at once must not be refused for its predecessor's sake.
+func (c *session) gone() bool {
+	raw, err := c.conn.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var n int
+	err = raw.Control(func(fd uintptr) {
+		n, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}, 0) // an error counts as no news
+	})
+	return err != nil || n > 0
 }
 
 func (s *server) attached(c *session) bool {
@@ -120,10 +136,14 @@ func (s *server) detach(c *session) {
 	}
 }
 
+// patience with a daemon that does not read: children wait to be replaced meanwhile.
+const patience = time.Second
+
 // answer sends; a client that is gone is noticed by the read.
 func (c *session) answer(r reply, file *os.File) {
 	c.write.Lock()
 	defer c.write.Unlock()
 	r.Version = Version
+	_ = c.conn.SetWriteDeadline(time.Now().Add(patience))
 	_ = send(c.conn, r, file)
 }

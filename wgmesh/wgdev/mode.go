@@ -61,7 +61,9 @@ func (d *Device) choose(mode Mode) error {
 
 // probe makes a WireGuard device of the kernel's and removes it; making one loads the module where there is one.
 func (d *Device) probe() error {
-	link := &netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: d.prefix + "probe"}}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = d.prefix + "p"
+	link := &netlink.Wireguard{LinkAttrs: attrs}
 	if err := d.links.LinkAdd(link); err != nil && !errors.Is(err, unix.EEXIST) {
 		if errors.Is(err, unix.EOPNOTSUPP) {
 			return errors.New("the kernel has no WireGuard")

@@ -15,7 +15,7 @@ import (
 )
 
 // CheckPort returns an error that names the holder if a port ("tcp" or "udp") cannot be bound on all addresses of the
-// calling process's network namespace. Ask before making something that binds it; our own devices hold theirs.
+// calling thread's network namespace. Ask before making something that binds it; our own devices hold theirs.
 func CheckPort(proto string, port uint16) error {
 	address := ":" + strconv.Itoa(int(port))
 	var errs [2]error
@@ -46,7 +46,7 @@ func PortTaken(proto string, port uint16) error {
 	return fmt.Errorf("port %d/%s is taken by %s: set listen.port", port, proto, WhoHas(proto, port))
 }
 
-// WhoHas names the process that holds a port ("udp", or "tcp" for a listener) of the calling process's network
+// WhoHas names the process that holds a port ("udp", or "tcp" for a listener) of the calling thread's network
 // namespace, such as "weaver (pid 812)".
 func WhoHas(proto string, port uint16) string {
 	inodes := map[string]bool{}

@@ -10,6 +10,7 @@ import (
 	"golang.zx2c4.com/wireguard/ipc"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
+	"github.com/weavewg/weavewg/l2bridge/netns"
 	"github.com/weavewg/weavewg/wgmesh"
 )
 
@@ -71,7 +72,9 @@ func (d *Device) makeLink(name string, mtu int) (made bool, err error) {
 		return false, err
 	}
 	defer host.Close()
-	link := &netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: mtu}}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = name, mtu
+	link := &netlink.Wireguard{LinkAttrs: attrs}
 	if left, err := host.LinkByName(name); err == nil && left.Type() == link.Type() {
 		if err := host.LinkDel(left); err != nil { // of a start that was cut short
 			return false, err
@@ -101,12 +104,12 @@ func (d *Device) setSlot(op wgmesh.SetSlot) error {
 	}
 	if op.Port != 0 {
 		port := int(op.Port)
-		if err := taken(d.configure(op.Slot, wgtypes.Config{ListenPort: &port}), op.Port); err != nil {
+		if err := d.taken(d.configure(op.Slot, wgtypes.Config{ListenPort: &port}), op.Port); err != nil {
 			return err
 		}
 	}
 	if op.Up {
-		if err := taken(d.links.LinkSetUp(link), op.Port); err != nil { // a kernel device binds its socket now
+		if err := d.taken(d.links.LinkSetUp(link), op.Port); err != nil { // a kernel device binds its socket now
 			return err
 		}
 	}
@@ -127,11 +130,12 @@ func (d *Device) delSlot(s wgmesh.Slot) error {
 	return gone(d.links.LinkDel(link))
 }
 
-// taken says who has a port that could not be bound. wgctrl hands a userspace device's error on as text only.
-func taken(err error, port uint16) error {
+// taken says who has a port that could not be bound, in the namespace where the sockets are. wgctrl hands a userspace
+// device's error on as text only.
+func (d *Device) taken(err error, port uint16) error {
 	inUse := fmt.Sprintf("errno=%d", ipc.IpcErrorPortInUse)
 	if errors.Is(err, unix.EADDRINUSE) || err != nil && strings.HasSuffix(err.Error(), inUse) {
-		return PortTaken("udp", port)
+		return netns.Do(d.host, func() error { return PortTaken("udp", port) })
 	}
 	return err
 }

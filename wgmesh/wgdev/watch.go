@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -34,17 +34,22 @@ func Watch(ctx context.Context, overlay *os.File) (<-chan struct{}, error) {
 		defer close(dirty)
 		defer release()
 		defer socket.Close()
-		buf := make([]byte, 1<<16)
-		for {
-			_, err := socket.Read(buf)
-			if err != nil && !errors.Is(err, syscall.ENOBUFS) {
-				return
-			}
-			select {
-			case dirty <- struct{}{}:
-			default:
-			}
-		}
+		relay(socket, dirty)
 	}()
 	return dirty, nil
+}
+
+// relay turns messages into marks until there are no more to read. An overrun is news too: of what, nobody knows.
+func relay(messages io.Reader, dirty chan<- struct{}) {
+	buf := make([]byte, 1<<16)
+	for {
+		_, err := messages.Read(buf)
+		if err != nil && !errors.Is(err, unix.ENOBUFS) {
+			return
+		}
+		select {
+		case dirty <- struct{}{}:
+		default:
+		}
+	}
 }
