@@ -150,8 +150,8 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// RemoveAddresses takes addresses off an attachment and leaves the rest of it. It is no error if one is not there. The
-// answer lists what is left.
+// RemoveAddresses takes addresses off an attachment, of which ID and Target matter, and leaves the rest of it. It is no
+// error if one, or the attachment, is not there. The answer lists what is left.
 func (e *Edge) RemoveAddresses(s PortSpec, remove []netip.Prefix) ([]netip.Prefix, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -164,9 +164,12 @@ func (e *Edge) RemoveAddresses(s PortSpec, remove []netip.Prefix) ([]netip.Prefi
 		return nil, fmt.Errorf("detach %s: netlink in the target: %w", s.ID, err)
 	}
 	defer t.links.Close()
-	_, inner, err := e.find(s, t)
-	if err != nil || inner == nil {
-		return nil, err
+	_, inner, err := e.locate(s.ID, t)
+	if err != nil {
+		return nil, fmt.Errorf("detach %s: %w", s.ID, err)
+	}
+	if inner == nil {
+		return nil, nil
 	}
 	for _, p := range remove {
 		err := t.links.AddrDel(inner, &netlink.Addr{IPNet: ipNet(p)})

@@ -90,6 +90,11 @@ func (e *Edge) plug(s PortSpec) (_ Port, err error) {
 			return Port{}, err
 		}
 	}
+	if vp.Attrs().MTU != s.MTU {
+		if err := e.links.LinkSetMTU(vp, s.MTU); err != nil {
+			return Port{}, fmt.Errorf("%s: set mtu %d: %w", vp.Attrs().Name, s.MTU, err)
+		}
+	}
 	if err := t.settle(inner, s); err != nil {
 		return Port{}, err
 	}
@@ -107,30 +112,44 @@ func (e *Edge) plug(s PortSpec) (_ Port, err error) {
 }
 
 // find returns both ends of an attachment that exists in this target. One in another target (the container was started
-// anew) or one that was left half made is removed.
+// anew), of another network, or that was left half made is removed.
 func (e *Edge) find(s PortSpec, t *target) (vp, inner netlink.Link, err error) {
-	vp, err = e.links.LinkByName(l2bridge.PortName(s.ID))
+	vp, inner, err = e.locate(s.ID, t)
+	if err != nil || vp == nil {
+		return nil, nil, err
+	}
+	if was := parsePort(vp); inner == nil || was.Unfinished || was.VNI != s.VNI {
+		return nil, nil, e.remove(vp.Attrs().Name)
+	}
+	if s.Interface != "" && s.Interface != inner.Attrs().Name {
+		return nil, nil, fmt.Errorf("it is there already, as %s", inner.Attrs().Name)
+	}
+	return vp, inner, nil
+}
+
+// locate looks for an attachment: vp is nil if there is none, inner if its other end is not in this target.
+func (e *Edge) locate(id string, t *target) (vp, inner netlink.Link, err error) {
+	vp, err = e.links.LinkByName(l2bridge.PortName(id))
 	if err != nil {
 		if missing(err) {
 			return nil, nil, nil
 		}
 		return nil, nil, err
 	}
-	if was := parsePort(vp); !was.Unfinished && was.VNI == s.VNI {
-		id, err := e.links.GetNetNsIdByFd(int(t.ns.Fd()))
-		if err != nil {
-			return nil, nil, fmt.Errorf("target: %w", err)
-		}
-		inner, err := t.links.LinkByIndex(vp.Attrs().ParentIndex)
-		here := err == nil && id == vp.Attrs().NetNsID && inner.Type() == "veth" && inner.Attrs().ParentIndex == vp.Attrs().Index
-		if here && (s.Interface == "" || s.Interface == inner.Attrs().Name) {
-			return vp, inner, nil
-		}
-		if here {
-			return nil, nil, fmt.Errorf("it is there already, as %s", inner.Attrs().Name)
-		}
+	namespace, err := e.links.GetNetNsIdByFd(int(t.ns.Fd()))
+	if err != nil {
+		return nil, nil, fmt.Errorf("target: %w", err)
 	}
-	return nil, nil, e.remove(vp.Attrs().Name)
+	inner, err = t.links.LinkByIndex(vp.Attrs().ParentIndex)
+	if err != nil && !missing(err) {
+		return nil, nil, err
+	}
+	// Interface numbers are each namespace's own: only together these say that the two are one pair.
+	paired := err == nil && namespace == vp.Attrs().NetNsID && inner.Type() == "veth" && inner.Attrs().ParentIndex == vp.Attrs().Index
+	if !paired {
+		return vp, nil, nil
+	}
+	return vp, inner, nil
 }
 
 // create makes the pair, the inner end under a name that cannot clash with the target's own, and marks the host end as

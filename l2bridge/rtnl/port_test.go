@@ -75,17 +75,17 @@ func TestPluggingTwiceChangesNothing(t *testing.T) {
 	must(t, err)
 	must(t, inside.AddrDel(inner, &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 32, 0, 1), Mask: net.CIDRMask(12, 32)}}))
 	must(t, inside.LinkSetMTU(inner, 1500))
-	s.MAC = net.HardwareAddr{2, 0, 0, 0, 0, 99}
+	s.MAC, s.MTU = net.HardwareAddr{2, 0, 0, 0, 0, 99}, 1300
 	got, err := w.edge.Plug(s)
 	must(t, err)
 	inner, err = inside.LinkByName("ethwe")
 	must(t, err)
 	if now := w.link(l2bridge.PortName("one")).Attrs().Index; now != before || !slices.Equal(got.Addresses, s.Addresses) ||
-		inner.Attrs().MTU != 1280 || inner.Attrs().HardwareAddr.String() != s.MAC.String() {
+		inner.Attrs().MTU != 1300 || w.link(l2bridge.PortName("one")).Attrs().MTU != 1300 || inner.Attrs().HardwareAddr.String() != s.MAC.String() {
 		t.Errorf("link %d became %d, %+v, %+v", before, now, got, inner.Attrs())
 	}
 
-	left, err := w.edge.RemoveAddresses(s, s.Addresses[:1])
+	left, err := w.edge.RemoveAddresses(rtnl.PortSpec{ID: s.ID, Target: ns}, s.Addresses[:1])
 	must(t, err)
 	if !slices.Equal(left, s.Addresses[1:]) {
 		t.Errorf("left over: %v", left)
@@ -95,6 +95,9 @@ func TestPluggingTwiceChangesNothing(t *testing.T) {
 	}
 	must(t, w.edge.Unplug("one"))
 	must(t, w.edge.Unplug("one"))
+	if left, err = w.edge.RemoveAddresses(s, s.Addresses); err != nil || len(left) != 0 {
+		t.Errorf("of nothing there is left: %v, %v", left, err)
+	}
 	if _, err := inside.LinkByName("ethwe"); err == nil {
 		t.Error("the interface is still there")
 	}
