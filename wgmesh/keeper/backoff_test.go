@@ -7,10 +7,9 @@ import (
 
 func TestPauseGrowsOnlyForChildrenThatKeepDying(t *testing.T) {
 	var last time.Duration
-	want := []time.Duration{50, 100, 200, 400, 800, 1600, 3200, 5000, 5000}
-	for i, w := range want {
-		if last = pause(time.Millisecond, last); last != w*time.Millisecond {
-			t.Errorf("death %d: pause %s, want %s", i+1, last, w*time.Millisecond)
+	for i, ms := range []int64{50, 100, 200, 400, 800, 1600, 3200, 5000, 5000} {
+		if last = pause(time.Millisecond, last); last.Milliseconds() != ms {
+			t.Errorf("death %d: pause %s, want %d ms", i+1, last, ms)
 		}
 	}
 	if p := pause(steady, last); p != 0 {

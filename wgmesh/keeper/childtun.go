@@ -24,12 +24,12 @@ type childTUN struct {
 }
 
 func newChildTUN(fd int, links *os.File, name string, mtu int) (*childTUN, error) {
-	dev, real, err := tun.CreateUnmonitoredTUNFromFD(fd)
+	dev, actual, err := tun.CreateUnmonitoredTUNFromFD(fd)
 	if err != nil {
 		return nil, fmt.Errorf("TUN of %s: %w", name, err)
 	}
-	if real != name {
-		return nil, errors.Join(fmt.Errorf("TUN is %s, not %s", real, name), dev.Close())
+	if actual != name {
+		return nil, errors.Join(fmt.Errorf("TUN is %s, not %s", actual, name), dev.Close())
 	}
 	t := &childTUN{Device: dev, name: name, links: links, events: make(chan tun.Event, 1)}
 	t.mtu.Store(int32(mtu))

@@ -111,15 +111,17 @@ func descriptor(control []byte) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	var fds []int // the buffer has room for one
 	for _, m := range messages {
-		fds, err := unix.ParseUnixRights(&m)
-		if err != nil || len(fds) != 1 {
-			return nil, fmt.Errorf("%d descriptors in one message: %w", len(fds), errors.Join(err))
+		if got, err := unix.ParseUnixRights(&m); err == nil {
+			fds = append(fds, got...)
 		}
-		unix.CloseOnExec(fds[0])
-		return os.NewFile(uintptr(fds[0]), "overlay namespace"), nil
 	}
-	return nil, nil
+	if len(fds) != 1 {
+		return nil, fmt.Errorf("%d descriptors in one message", len(fds))
+	}
+	unix.CloseOnExec(fds[0])
+	return os.NewFile(uintptr(fds[0]), "overlay namespace"), nil
 }
 
 // credentials of the process at the other end, as the kernel recorded them when it connected.

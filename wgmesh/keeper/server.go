@@ -88,7 +88,7 @@ func Run(ctx context.Context, settings Settings) error {
 		conn, err := listener.AcceptUnix()
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil //nolint:nilerr // the listener was closed because the keeper stops
+				return nil // it was closed because the keeper stops
 			}
 			return fmt.Errorf("keeper socket: %w", err)
 		}

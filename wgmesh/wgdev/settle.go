@@ -40,7 +40,11 @@ func (d *Device) settle() error {
 		}
 		for _, s := range settings {
 			path := "/proc/sys/" + s.path
-			if err := set(path, s.value); err != nil && !(s.optional && errors.Is(err, os.ErrNotExist)) {
+			err := set(path, s.value)
+			if s.optional && errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			if err != nil {
 				return fmt.Errorf("overlay namespace: %w", err)
 			}
 		}
