@@ -308,3 +308,24 @@ func TestANodeThatLeavesIsUnlinked(t *testing.T) {
 		t.Errorf("alpha still has %d tunnels", n)
 	}
 }
+
+// What the device says is news to the datapath and to the prober at once, not when something else happens.
+func TestWhatTheDeviceSaysIsPublished(t *testing.T) {
+	w := newWorld(t, "alpha", "beta")
+	w.run(20*time.Second, func() bool { return false }) // nothing else happens any more
+	h := w.hosts[0]
+	tunnel := h.device.Slots[0].Peers
+	observe := func(peers []PeerStatus) {
+		h.device.Slots[0].Peers = peers
+		w.step(h, Observed{Status: h.device, Applied: h.spec.Generation})
+	}
+	observe(nil)
+	if m := h.snap.Networks[0].Members; len(m) != 0 {
+		t.Errorf("without a tunnel there are members %v", m)
+	}
+	tunnel[0].LastHandshake = w.now
+	observe(tunnel)
+	if m, p := h.snap.Networks[0].Members, h.snap.Probe; len(m) != 1 || len(p) != 1 {
+		t.Errorf("with a tunnel there are members %v, probes %v", m, p)
+	}
+}

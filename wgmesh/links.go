@@ -82,7 +82,11 @@ func (c *Core) observe(e Observed) {
 		c.note(Warn, "slot-key-changed", c.self, slot.Name+" was given another private key from outside; the mesh is told")
 	}
 	for _, l := range c.byPeer() {
+		carried, lived := l.carries(c.now), l.tunnel.live(c.now)
 		l.observe(c.now, e.Status)
+		if carried != l.carries(c.now) || lived != l.tunnel.live(c.now) {
+			c.relink = true // news for the datapath or the prober
+		}
 	}
 }
 
