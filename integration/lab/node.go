@@ -181,12 +181,14 @@ func (n *Node) WaitFor(ctx context.Context, what string) error {
 	})
 }
 
-// Report is what helps to understand a failure: status, log.
+// Report is what helps to understand a failure: tables and log.
 func (n *Node) Report(ctx context.Context) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "=== %s\n", n.Name())
-	if r, err := n.Command(ctx, "status"); err == nil {
-		b.WriteString(r.Stdout + r.Stderr)
+	for _, verb := range []string{"status", "peers", "macs", "ps"} {
+		if r, err := n.Command(ctx, verb); err == nil {
+			fmt.Fprintf(&b, "--- %s\n%s%s", verb, r.Stdout, r.Stderr)
+		}
 	}
 	if n.daemon != nil {
 		r := n.daemon.Output()

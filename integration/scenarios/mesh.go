@@ -54,10 +54,12 @@ func withYAML(yaml string) meshOption {
 func (m *mesh) cleanUp() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	for _, n := range m.nodes {
-		if m.t.Failed() {
+	if m.t.Failed() { // all of it before any of them leaves
+		for _, n := range m.nodes {
 			m.t.Log(n.Report(ctx))
 		}
+	}
+	for _, n := range m.nodes {
 		_, _ = n.Command(ctx, "down") // nothing runs there any more, after some scenarios
 	}
 }
