@@ -156,7 +156,7 @@ func (r *reader) recvmmsg(fd uintptr) bool {
 		r.msgs[i].Hdr.SetControllen(auxSpaceNow)
 	}
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), uintptr(r.want), 0, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), uintptr(r.want), 0, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}

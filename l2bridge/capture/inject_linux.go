@@ -25,7 +25,7 @@ func (w *writer) init() { w.call = w.sendmmsg }
 // sendmmsg sends msgs[from:upTo] and moves from past what the kernel took. An error is that of msgs[from].
 func (w *writer) sendmmsg(fd uintptr) bool {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&w.msgs[w.from])), uintptr(w.upTo-w.from), 0, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&w.msgs[w.from])), uintptr(w.upTo-w.from), 0, 0, 0)
 		switch errno {
 		case unix.EINTR:
 			continue

@@ -50,7 +50,7 @@ func (r *receiver) recvmmsg(fd uintptr) bool {
 		h.SetControllen(len(r.control[i]))
 	}
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), maxReceives, 0, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), maxReceives, 0, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}

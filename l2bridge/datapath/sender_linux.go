@@ -154,7 +154,7 @@ func (s *sender) prepare(i int) {
 
 func (s *sender) sendmmsg(fd uintptr) bool {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.msgs[s.from])), uintptr(s.n-s.from), 0, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.msgs[s.from])), uintptr(s.n-s.from), 0, 0, 0)
 		switch errno {
 		case unix.EINTR:
 			continue
