@@ -31,8 +31,8 @@ func newCaptureCommand(a *app) *cobra.Command {
 			}
 			defer c.Close()
 			each := func(f api.CapturedFrame) error {
-				fmt.Fprintln(a.out, frameLine(f))
-				return nil
+				_, err := fmt.Fprintln(a.out, frameLine(f))
+				return err
 			}
 			if file != "" {
 				r, err := a.recordTo(file)

@@ -79,11 +79,10 @@ func (e *engine) stop() {
 	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		e.t.Error(err)
 	}
-	select {
-	case <-e.exited:
-	case <-time.After(20 * time.Second):
-		e.t.Error("dockerd does not end", e.cmd.Process.Kill())
-		<-e.exited
+	kill := time.AfterFunc(20*time.Second, func() { e.t.Error("dockerd does not end:", e.cmd.Process.Kill()) })
+	defer kill.Stop()
+	if err := <-e.exited; err != nil {
+		e.t.Errorf("dockerd: %v", err)
 	}
 	e.cmd = nil
 }
