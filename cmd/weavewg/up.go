@@ -78,7 +78,7 @@ func (a *app) up(cmd *cobra.Command, report bool) (err error) {
 	manager := newSupervised(config.Socket(c.RunDir), log)
 	defer func() { cancel(); manager.stopped() }()
 	return node.Run(ctx, node.Options{
-		Config: c, Load: load, Version: version, Logger: log, Level: level, Containers: newContainers(log),
+		Config: c, Load: load, Version: version, Logger: log, Level: level,
 		Ready: func() { manager.ready(ctx); starter.ok() },
 	})
 }

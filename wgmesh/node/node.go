@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	mrand "math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,14 +26,13 @@ import (
 
 // Options say what node to run.
 type Options struct {
-	Config     *config.Config
-	Load       func() (*config.Config, error) // reads the configuration again, for reload
-	Version    string                         // of the program
-	Binary     string                         // whose keeper command is started; "": the running one
-	Containers Containers
-	Logger     *zap.Logger
-	Level      zap.AtomicLevel
-	Ready      func() // called once, when sockets and datapath stand
+	Config  *config.Config
+	Load    func() (*config.Config, error) // reads the configuration again, for reload
+	Version string                         // of the program
+	Binary  string                         // whose keeper command is started; "": the running one
+	Logger  *zap.Logger
+	Level   zap.AtomicLevel
+	Ready   func() // called once, when sockets and datapath stand
 }
 
 // Node is one running node.
@@ -59,6 +59,7 @@ type Node struct {
 	loop      *loop
 	sessions  *sessions
 	listener  *control.Listener
+	metrics   net.Listener // nil: off
 	reconcile *reconciler
 	prober    *prober
 	datapath  *datapath.Datapath

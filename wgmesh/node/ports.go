@@ -20,17 +20,17 @@ import (
 	"github.com/weavewg/weavewg/l2bridge/rtnl"
 	"github.com/weavewg/weavewg/learner"
 	"github.com/weavewg/weavewg/services/api"
+	"github.com/weavewg/weavewg/services/docker"
 	"github.com/weavewg/weavewg/state"
 )
 
 // ports is what is plugged in here: the list is state, and is made true again after a restart of the daemon, of the
 // container or of its engine.
 type ports struct {
-	node       *Node
-	edge       *rtnl.Edge
-	containers Containers
-	store      *state.Store
-	log        *zap.Logger
+	node  *Node
+	edge  *rtnl.Edge
+	store *state.Store
+	log   *zap.Logger
 
 	mu     sync.Mutex // one change at a time
 	list   []state.Attachment
@@ -40,7 +40,7 @@ type ports struct {
 }
 
 func newPorts(n *Node, edge *rtnl.Edge, log *zap.Logger) *ports {
-	return &ports{node: n, edge: edge, containers: n.opts.Containers, store: n.store, log: log, list: n.store.Attachments(), broken: map[string]string{}, mtus: map[string]int{}, wake: make(chan struct{}, 1)}
+	return &ports{node: n, edge: edge, store: n.store, log: log, list: n.store.Attachments(), broken: map[string]string{}, mtus: map[string]int{}, wake: make(chan struct{}, 1)}
 }
 
 // portID names the port of an attachment: its MAC, which is chosen once and kept in the state.
@@ -325,7 +325,7 @@ func (p *ports) restoreOne(ctx context.Context, a state.Attachment) error {
 func (p *ports) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	events := p.containers.Watch(ctx)
+	events := docker.Watch(ctx, p.log)
 	for {
 		select {
 		case <-ctx.Done():
@@ -437,14 +437,14 @@ func (p *ports) resolve(ctx context.Context, text string) (target, error) {
 			return target{state.Process, text, text, path}, nil
 		}
 	}
-	c, err := p.containers.Inspect(ctx, text)
+	c, err := docker.Inspect(ctx, text)
 	if err != nil {
 		return target{}, api.Errorf(api.CodeNotFound, "%v", err)
 	}
 	if c.PID == 0 {
 		return target{}, api.Errorf(api.CodeFailed, "container %s is not running: start it first", c.Name)
 	}
-	return target{state.Container, c.ID, c.Name, strconv.Itoa(c.PID)}, nil
+	return target{state.Container, c.ID, c.Name, c.Namespace()}, nil
 }
 
 // namespaceOf finds the namespace of an attachment anew.
@@ -453,14 +453,14 @@ func (p *ports) namespaceOf(ctx context.Context, a state.Attachment) (string, er
 		t, err := p.resolve(ctx, a.Target)
 		return t.namespace, err
 	}
-	c, err := p.containers.Inspect(ctx, a.Target)
+	c, err := docker.Inspect(ctx, a.Target)
 	if err != nil {
 		return "", err
 	}
 	if c.PID == 0 {
 		return "", fmt.Errorf("container %s is not running", c.Name)
 	}
-	return strconv.Itoa(c.PID), nil
+	return c.Namespace(), nil
 }
 
 // matcher says which attachments a target of detach means, also when it is gone by now.

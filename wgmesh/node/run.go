@@ -17,6 +17,7 @@ import (
 	"github.com/weavewg/weavewg/config"
 	"github.com/weavewg/weavewg/l2bridge/datapath"
 	"github.com/weavewg/weavewg/services/api"
+	"github.com/weavewg/weavewg/services/metrics"
 	"github.com/weavewg/weavewg/state"
 	"github.com/weavewg/weavewg/topology"
 	"github.com/weavewg/weavewg/topology/control"
@@ -148,6 +149,11 @@ func (n *Node) openControl(ctx context.Context) error {
 		}
 		return err
 	}
+	if c.API.Metrics != "" {
+		if n.metrics, err = metrics.Listen(c.API.Metrics); err != nil {
+			return err
+		}
+	}
 	if n.hostLinks, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("netlink: %w", err)
 	}
@@ -204,6 +210,9 @@ func (n *Node) serve(ctx context.Context) error {
 	g.Go(func() error { return n.watchKeeper(ctx) })
 	g.Go(func() error { return n.serveAPI(ctx) })
 	g.Go(func() error { return n.ports.run(ctx) })
+	if n.metrics != nil {
+		g.Go(func() error { return metrics.Serve(ctx, n.metrics, n, n.log.Named("metrics")) })
+	}
 	return g.Wait()
 }
 
@@ -275,6 +284,9 @@ func (n *Node) removeDataPlane() error {
 func (n *Node) close() {
 	if n.listener != nil {
 		n.listener.Close()
+	}
+	if n.metrics != nil {
+		n.metrics.Close()
 	}
 	if n.hostLinks != nil {
 		n.hostLinks.Close()
