@@ -2,7 +2,6 @@ package wgmesh
 
 import (
 	"net/netip"
-	"reflect"
 	"slices"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -16,7 +15,7 @@ func (c *Core) converge() {
 		return
 	}
 	spec := c.desired()
-	if c.generation > 0 && reflect.DeepEqual(spec, c.spec) {
+	if c.generation > 0 && spec.equal(c.spec) {
 		return
 	}
 	c.generation++
@@ -71,7 +70,7 @@ func (c *Core) publish() {
 			snap.Probe = append(snap.Probe, Member{ID: l.peer, Address: l.address})
 		}
 	}
-	if !reflect.DeepEqual(snap, c.snapshot) {
+	if !snap.equal(c.snapshot) {
 		c.snapshot = snap
 		c.do(Publish{snap})
 	}
