@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	vnetns "github.com/vishvananda/netns"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 	"golang.org/x/sys/unix"
 
@@ -20,7 +21,9 @@ import (
 // The test binary is also the program whose hidden commands the keeper and its children are.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
-		run := map[string]func(context.Context, []string) error{"keeper": Main, "wireguard": ChildMain}[os.Args[1]]
+		run := map[string]func(context.Context, []string) error{
+			"keeper": Main, "wireguard": ChildMain, "test-daemon": testDaemon,
+		}[os.Args[1]]
 		if run != nil {
 			if err := run(context.Background(), os.Args[2:]); err != nil {
 				fmt.Fprintln(os.Stderr, err)
@@ -30,6 +33,20 @@ func TestMain(m *testing.M) {
 		}
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// testDaemon starts a keeper and a device, says so, and waits to be killed.
+func testDaemon(ctx context.Context, args []string) error {
+	c, err := Ensure(ctx, Options{RunDir: args[0], NodeID: "0badcafe", Logger: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	child, err := c.WireGuard(ctx, args[1], 1420, 0)
+	if err != nil {
+		return err
+	}
+	fmt.Println(c.PID(), child)
+	select {}
 }
 
 func must(t *testing.T, err error) {
