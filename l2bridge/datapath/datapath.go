@@ -15,6 +15,7 @@ import (
 
 	"github.com/weavewg/weavewg/l2bridge"
 	"github.com/weavewg/weavewg/l2bridge/capture"
+	"github.com/weavewg/weavewg/l2bridge/netns"
 	"github.com/weavewg/weavewg/learner"
 	"github.com/weavewg/weavewg/topology"
 )
@@ -54,7 +55,7 @@ func New(o Options) (*Datapath, error) {
 	}
 	d := &Datapath{opts: o, networks: map[uint32]*network{}}
 	d.byVNI.Store(&map[uint32]*network{})
-	err := within(o.Namespace, func() (err error) {
+	err := d.inside(func() (err error) {
 		d.tunnel, err = openTunnel(o.Address, o.Logger)
 		return err
 	})
@@ -62,6 +63,14 @@ func New(o Options) (*Datapath, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// inside runs f in the overlay namespace: sockets stay in the namespace in which they were made.
+func (d *Datapath) inside(f func() error) error {
+	if d.opts.Namespace == nil {
+		return f()
+	}
+	return netns.Do(d.opts.Namespace, f)
 }
 
 // Run carries frames until the context ends, and closes everything. It must be called once.
@@ -172,7 +181,7 @@ func (d *Datapath) add(want Network) (*network, error) {
 }
 
 func (d *Datapath) openPort(n *network) error {
-	return within(d.opts.Namespace, func() error {
+	return d.inside(func() error {
 		p, err := d.opts.Open(n.Capture)
 		if err != nil {
 			return err

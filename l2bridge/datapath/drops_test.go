@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weavewg/weavewg/l2bridge"
+	"github.com/weavewg/weavewg/l2bridge/netns"
 	"github.com/weavewg/weavewg/learner"
 )
 
@@ -81,7 +82,7 @@ func TestBadPacketsAreDroppedAndCounted(t *testing.T) {
 // datagram sends one UDP packet from a host's overlay namespace to another's tunnel port.
 func datagram(t *testing.T, h *host, from, to netip.Addr, b []byte) {
 	t.Helper()
-	ok(t, within(h.overlay, func() error {
+	ok(t, netns.Do(h.overlay, func() error {
 		c, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, l2bridge.VXLANPort)))
 		if err != nil {
 			return err

@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
+	nshandle "github.com/vishvananda/netns"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 	"golang.org/x/sys/unix"
 
 	"github.com/weavewg/weavewg/l2bridge"
+	"github.com/weavewg/weavewg/l2bridge/netns"
 	"github.com/weavewg/weavewg/topology"
 )
 
@@ -64,7 +65,7 @@ func newNamespace(t *testing.T) (*os.File, *netlink.Handle) {
 	if e := <-err; e != nil {
 		t.Fatal(e)
 	}
-	h, e := netlink.NewHandleAt(netns.NsHandle(f.Fd()), unix.NETLINK_ROUTE)
+	h, e := netlink.NewHandleAt(nshandle.NsHandle(f.Fd()), unix.NETLINK_ROUTE)
 	if e != nil {
 		t.Fatal(e)
 	}
@@ -125,7 +126,7 @@ func newHosts(t *testing.T, n int) []*host {
 		h := &host{t: t, id: topology.NodeID{byte(i + 1)}, address: netip.MustParseAddr(fmt.Sprintf("fd00:77::%d", i+1))}
 		hosts[i] = h
 		h.overlay, h.links = newNamespace(t)
-		ok(t, within(h.overlay, keepNetfilterOut))
+		ok(t, netns.Do(h.overlay, keepNetfilterOut))
 		veth(t, h.links, "wire", fmt.Sprintf("h%d", i), 1500, wire, wireLinks)
 		ok(t, wireLinks.LinkSetMaster(link(t, wireLinks, fmt.Sprintf("h%d", i)), link(t, wireLinks, "sw")))
 		addAddress(t, h.links, "wire", h.address.String()+"/64")
@@ -185,7 +186,7 @@ func publish(hosts []*host) {
 // command runs a program in the host's container.
 func (h *host) command(name string, args ...string) (string, error) {
 	var out []byte
-	err := within(h.container, func() (err error) {
+	err := netns.Do(h.container, func() (err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		out, err = exec.CommandContext(ctx, name, args...).CombinedOutput()

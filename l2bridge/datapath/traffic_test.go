@@ -13,6 +13,7 @@ import (
 
 	"github.com/weavewg/weavewg/l2bridge"
 	"github.com/weavewg/weavewg/l2bridge/capture"
+	"github.com/weavewg/weavewg/l2bridge/netns"
 	"github.com/weavewg/weavewg/learner"
 )
 
@@ -66,7 +67,7 @@ func hasIP(e learner.Entry, ip netip.Addr) bool {
 // listen opens a TCP port in a host's container, and dial connects to it from another's.
 func (h *host) listen(ip netip.Addr) (l net.Listener) {
 	h.t.Helper()
-	ok(h.t, within(h.container, func() (err error) {
+	ok(h.t, netns.Do(h.container, func() (err error) {
 		l, err = net.Listen("tcp", netip.AddrPortFrom(ip, 0).String())
 		return err
 	}))
@@ -76,7 +77,7 @@ func (h *host) listen(ip netip.Addr) (l net.Listener) {
 
 func (h *host) dial(to net.Addr) (c net.Conn) {
 	h.t.Helper()
-	ok(h.t, within(h.container, func() (err error) {
+	ok(h.t, netns.Do(h.container, func() (err error) {
 		c, err = (&net.Dialer{Timeout: 5 * time.Second, FallbackDelay: -1}).Dial("tcp", to.String())
 		return err
 	}))
@@ -162,7 +163,7 @@ var capturesOffload = capture.Backend == "afpacket"
 // raw opens a packet socket on the container's interface.
 func (h *host) raw() (p capture.Port) {
 	h.t.Helper()
-	ok(h.t, within(h.container, func() (err error) {
+	ok(h.t, netns.Do(h.container, func() (err error) {
 		p, err = capture.OpenAFPacket("eth0")
 		return err
 	}))
