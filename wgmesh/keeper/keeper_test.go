@@ -228,7 +228,7 @@ func TestEnsureSaysWhatIsWrong(t *testing.T) {
 	for dir, says := range map[string]string{
 		"/nonexistent/run":                     "no such file",
 		file:                                   "not a directory",
-		t.TempDir() + strings.Repeat("/x", 60): "has a path of",
+		t.TempDir() + strings.Repeat("/x", 60): "have a path of",
 	} {
 		_, err := Ensure(t.Context(), Options{RunDir: dir, Logger: nil})
 		if err == nil || !strings.Contains(err.Error(), says) {
