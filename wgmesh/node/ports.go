@@ -6,21 +6,16 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/weavewg/weavewg/config"
-	"github.com/weavewg/weavewg/l2bridge"
 	"github.com/weavewg/weavewg/l2bridge/rtnl"
 	"github.com/weavewg/weavewg/learner"
 	"github.com/weavewg/weavewg/services/api"
-	"github.com/weavewg/weavewg/services/docker"
 	"github.com/weavewg/weavewg/state"
 )
 
@@ -70,22 +65,6 @@ func (p *ports) attach(ctx context.Context, r api.AttachRequest) (api.Port, erro
 	}
 	want := state.Attachment{Kind: target.kind, Target: target.target, Name: target.name, Network: network.Name, Interface: r.Interface}
 	return p.add(want, target.namespace, network, addresses)
-}
-
-// expose plugs the host itself in.
-func (p *ports) expose(r api.ExposeRequest) (api.Port, error) {
-	network, ok := p.node.current().Network(r.Network)
-	if !ok {
-		return api.Port{}, api.Errorf(api.CodeNotFound, "no network %q here: %s", r.Network, p.networkNames())
-	}
-	addresses, err := parseAddresses(r.Addresses)
-	if err != nil {
-		return api.Port{}, err
-	}
-	if len(addresses) == 0 {
-		return api.Port{}, api.Errorf(api.CodeUsage, "expose needs an address such as 10.32.0.1/12")
-	}
-	return p.add(state.Attachment{Kind: state.Host, Network: network.Name}, "", network, addresses)
 }
 
 // add makes a port, or adds addresses to the one that is there.
@@ -173,15 +152,6 @@ func (p *ports) detach(ctx context.Context, r api.DetachRequest) error {
 	return p.remove(ctx, func(a state.Attachment) bool { return a.Kind != state.Host && match(a) }, r.Network, addresses, r.Target+" is not attached")
 }
 
-// hide undoes expose.
-func (p *ports) hide(ctx context.Context, r api.ExposeRequest) error {
-	addresses, err := parseAddresses(r.Addresses)
-	if err != nil {
-		return err
-	}
-	return p.remove(ctx, func(a state.Attachment) bool { return a.Kind == state.Host }, r.Network, addresses, "the host is not exposed")
-}
-
 // remove unplugs the ports that match, or takes addresses from them; none matching is an error.
 func (p *ports) remove(ctx context.Context, match func(state.Attachment) bool, network string, addresses []netip.Prefix, absent string) error {
 	p.mu.Lock()
@@ -258,100 +228,6 @@ func inNetwork(network string) string {
 	return " in network " + network
 }
 
-// restore makes every attachment true that is not: at the start, when a container starts, when something vanished, and
-// when its network got another MTU.
-func (p *ports) restore(ctx context.Context) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	status, err := p.edge.Observe()
-	if err != nil {
-		p.log.Warn("cannot look at the ports", zap.Error(err))
-		return
-	}
-	there := map[string]bool{}
-	for _, s := range status.Ports {
-		there[s.ID] = s.Bridged
-	}
-	for _, a := range p.list {
-		id := portID(a)
-		network, ok := p.node.current().Network(a.Network)
-		mtu := p.node.bridges.mtu(network.VNI)
-		if ok && there[id] && p.mtus[id] == mtu {
-			delete(p.broken, id)
-			continue
-		}
-		if err := p.restoreOne(ctx, a); err != nil {
-			if p.broken[id] == "" {
-				p.log.Info("port waits for its target", zap.String("target", a.Name), zap.Error(err))
-			}
-			p.broken[id] = err.Error()
-			continue
-		}
-		p.mtus[id] = mtu
-		delete(p.broken, id)
-	}
-	p.removeStrays(status.Ports)
-}
-
-// removeStrays unplugs what is not in the list: a daemon that died between the kernel and the disk left it.
-func (p *ports) removeStrays(ports []l2bridge.PortStatus) {
-	for _, s := range ports {
-		if !slices.ContainsFunc(p.list, func(a state.Attachment) bool { return portID(a) == s.ID }) {
-			if err := p.edge.Unplug(s.ID); err != nil {
-				p.log.Warn("cannot unplug a stray port", zap.String("interface", s.Link), zap.Error(err))
-			}
-		}
-	}
-}
-
-func (p *ports) restoreOne(ctx context.Context, a state.Attachment) error {
-	network, ok := p.node.current().Network(a.Network)
-	if !ok || a.Network == "" {
-		return fmt.Errorf("network %s is not in the configuration any more", a.Network)
-	}
-	namespace := ""
-	if a.Kind != state.Host {
-		at, err := p.namespaceOf(ctx, a)
-		if err != nil {
-			return err
-		}
-		namespace = at
-	}
-	_, err := p.make(a, namespace, network)
-	return err
-}
-
-// run restores until ctx ends: when something asks for it, and every few seconds while a port is missing.
-func (p *ports) run(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	events := docker.Watch(ctx, p.log)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-p.wake:
-		case <-events:
-		case <-timer.C:
-		}
-		p.restore(ctx)
-		p.mu.Lock()
-		missing := len(p.broken)
-		p.mu.Unlock()
-		if missing > 0 {
-			timer.Reset(5 * time.Second)
-		}
-	}
-}
-
-// look asks for a round of restore soon.
-func (p *ports) look() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-}
-
 func (p *ports) count(network string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -397,77 +273,4 @@ func (p *ports) networkNames() string {
 		return "this node is a member of no network"
 	}
 	return "there are " + strings.Join(names, ", ")
-}
-
-// parseAddresses reads the address arguments of attach and expose.
-func parseAddresses(args []string) ([]netip.Prefix, error) {
-	var list []netip.Prefix
-	for _, text := range args {
-		switch text {
-		case "none":
-			if len(args) > 1 {
-				return nil, api.Errorf(api.CodeUsage, "none goes with no address")
-			}
-			return nil, nil
-		case "auto":
-			return nil, api.Errorf(api.CodeUsage, "auto: handing out addresses is not yet in this version: give an address such as 10.32.0.5/12, or none")
-		}
-		prefix, err := config.Address(text)
-		if err != nil {
-			return nil, api.Errorf(api.CodeUsage, "%v", err)
-		}
-		if !slices.Contains(list, prefix) {
-			list = append(list, prefix)
-		}
-	}
-	return list, nil
-}
-
-// target is what an argument of attach means.
-type target struct{ kind, target, name, namespace string }
-
-// resolve finds out what was typed: a path, a process id, or else a container.
-func (p *ports) resolve(ctx context.Context, text string) (target, error) {
-	if strings.HasPrefix(text, "/") {
-		return target{state.Namespace, text, text, text}, nil
-	}
-	if pid, err := strconv.Atoi(text); err == nil && pid > 0 {
-		path := fmt.Sprintf("/proc/%d/ns/net", pid)
-		if _, err := os.Stat(path); err == nil {
-			return target{state.Process, text, text, path}, nil
-		}
-	}
-	c, err := docker.Inspect(ctx, text)
-	if err != nil {
-		return target{}, api.Errorf(api.CodeNotFound, "%v", err)
-	}
-	if c.PID == 0 {
-		return target{}, api.Errorf(api.CodeFailed, "container %s is not running: start it first", c.Name)
-	}
-	return target{state.Container, c.ID, c.Name, c.Namespace()}, nil
-}
-
-// namespaceOf finds the namespace of an attachment anew.
-func (p *ports) namespaceOf(ctx context.Context, a state.Attachment) (string, error) {
-	if a.Kind != state.Container {
-		t, err := p.resolve(ctx, a.Target)
-		return t.namespace, err
-	}
-	c, err := docker.Inspect(ctx, a.Target)
-	if err != nil {
-		return "", err
-	}
-	if c.PID == 0 {
-		return "", fmt.Errorf("container %s is not running", c.Name)
-	}
-	return c.Namespace(), nil
-}
-
-// matcher says which attachments a target of detach means, also when it is gone by now.
-func (p *ports) matcher(ctx context.Context, text string) func(state.Attachment) bool {
-	t, err := p.resolve(ctx, text)
-	return func(a state.Attachment) bool {
-		return a.Target == text || a.Name == text || err == nil && a.Kind == t.kind && a.Target == t.target ||
-			a.Kind == state.Container && len(text) >= 6 && strings.HasPrefix(a.Target, text)
-	}
 }

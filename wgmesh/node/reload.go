@@ -14,6 +14,16 @@ func (n *Node) Reload(context.Context) (api.ReloadResult, error) {
 	if err != nil {
 		return api.ReloadResult{}, api.Errorf(api.CodeFailed, "%v; the running configuration stays", err)
 	}
+	result, err := n.reload(next)
+	if err != nil {
+		return result, err
+	}
+	n.loop.post(wgmesh.Configured{Settings: n.settings(next)})
+	return result, n.ports.configure(next)
+}
+
+// reload takes next as the configuration, unless a change in it needs a restart.
+func (n *Node) reload(next *config.Config) (api.ReloadResult, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	result := api.ReloadResult{Schema: api.ReloadSchema, Changed: []string{}}
@@ -27,6 +37,5 @@ func (n *Node) Reload(context.Context) (api.ReloadResult, error) {
 		return api.ReloadResult{}, api.Errorf(api.CodeFailed, "log.level: %v", err)
 	}
 	n.config = next
-	n.loop.post(wgmesh.Configured{Settings: n.settings(next)})
 	return result, nil
 }

@@ -72,7 +72,7 @@ func (n *Node) openFiles() (err error) {
 		return err
 	}
 	n.shaker, err = control.NewHandshaker(control.Config{
-		Mesh: c.Mesh, Identity: n.identity, Secrets: secrets, Logger: n.log.Named("control"),
+		Mesh: c.Mesh, Identity: n.identity, Secrets: secrets, Logger: n.log.Named("control"), Proxy: proxyFor(c.Proxy),
 		Hello: func() control.LocalHello {
 			return control.LocalHello{Run: n.run, Port: c.Listen.Port, Record: *n.hello.Load()}
 		},
@@ -177,6 +177,9 @@ func (n *Node) openControl(ctx context.Context) error {
 	if err := n.bridges.round(); err != nil {
 		return err
 	}
+	if err := n.ports.configure(c); err != nil {
+		return err
+	}
 	if err := n.problems.has("device"); err != "" {
 		return errors.New(err)
 	}
@@ -190,8 +193,8 @@ func (n *Node) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	forDevice, forBridges := make(chan struct{}, 1), make(chan struct{}, 1)
-	g.Go(func() error { return fanOut(ctx, changes, n.keeper.Events(), forDevice, forBridges) })
+	forDevice, forBridges, forPorts := make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	g.Go(func() error { return fanOut(ctx, changes, n.keeper.Events(), forDevice, forBridges, forPorts) })
 	g.Go(func() error { return n.loop.run(ctx) })
 	g.Go(func() error { return n.reconcile.run(ctx, forDevice) })
 	g.Go(func() error { return n.datapath.Run(ctx) })
@@ -209,7 +212,7 @@ func (n *Node) serve(ctx context.Context) error {
 	g.Go(func() error { return n.bridges.run(ctx, forBridges) })
 	g.Go(func() error { return n.watchKeeper(ctx) })
 	g.Go(func() error { return n.serveAPI(ctx) })
-	g.Go(func() error { return n.ports.run(ctx) })
+	g.Go(func() error { return n.ports.run(ctx, forPorts) })
 	if n.metrics != nil {
 		g.Go(func() error { return metrics.Serve(ctx, n.metrics, n, n.log.Named("metrics")) })
 	}
