@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/gopacket/gopacket/pcap"
@@ -24,8 +25,10 @@ func Open(ifname string) (Port, error) { return OpenPcap(ifname) }
 type Pcap struct {
 	name   string
 	handle *pcap.Handle
-	closed atomic.Bool
 	buffer []byte // of the frame that is being written
+
+	mu     sync.RWMutex // the handle's memory is gone after Close, and libpcap does not look
+	closed atomic.Bool
 }
 
 // OpenPcap opens the interface in the network namespace of the calling thread, inbound only.
@@ -73,6 +76,11 @@ func (p *Pcap) Read(frames []l2bridge.Frame) (int, error) {
 
 // Write injects frames one by one.
 func (p *Pcap) Write(frames []l2bridge.Scattered) (failed int, err error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed.Load() {
+		return len(frames), fmt.Errorf("capture on %s: %w", p.name, os.ErrClosed)
+	}
 	for i := range frames {
 		p.buffer = p.buffer[:0]
 		for _, part := range frames[i].Parts {
@@ -92,6 +100,8 @@ func (p *Pcap) Offloads() bool { return false }
 
 // Lost returns what libpcap counts.
 func (p *Pcap) Lost() Lost {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
 	if p.closed.Load() {
 		return Lost{}
 	}
@@ -104,6 +114,8 @@ func (p *Pcap) Lost() Lost {
 
 // Close ends a Read that waits.
 func (p *Pcap) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if !p.closed.Swap(true) {
 		p.handle.Close()
 	}

@@ -46,6 +46,8 @@ func retag(slot []byte, tci, tpid uint16, o *l2bridge.Offload) []byte {
 	if o.NeedsChecksum {
 		o.Start += l2bridge.VLANTag
 	}
-	o.HeaderLen += l2bridge.VLANTag
+	if o.Kind != l2bridge.Whole {
+		o.HeaderLen += l2bridge.VLANTag
+	}
 	return slot
 }
