@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -19,7 +20,7 @@ var _ api.Backend = (*Node)(nil)
 
 // Status answers from the core's view, the bridges and the problems.
 func (n *Node) Status() api.Status {
-	v, _ := n.view()
+	v := n.view()
 	now := time.Now()
 	linkProblems(v, n.problems)
 	s := statusOf(v, now)
@@ -29,6 +30,9 @@ func (n *Node) Status() api.Status {
 	s.Node.Name, s.Node.Version = c.Node.Name, n.opts.Version
 	s.Node.RunID = fmt.Sprintf("%x", n.run)
 	s.Node.UptimeS = now.Sub(n.started).Seconds()
+	for i := range s.Targets {
+		s.Targets[i].Place = c.PeerPlace(s.Targets[i].Address)
+	}
 	macs := map[uint32]int{}
 	for _, m := range n.datapath.MACs() {
 		macs[m.Network.VNI] = len(m.MACs)
@@ -48,7 +52,7 @@ func (n *Node) Status() api.Status {
 // Counters are the totals of datapath and control.
 func (n *Node) Counters() api.Counters {
 	stats := n.datapath.Stats()
-	c := api.Counters{Frames: []api.FrameCounter{}, Drops: []api.DropCounter{}}
+	c := api.Counters{Schema: api.CountersSchema, Frames: []api.FrameCounter{}, Drops: []api.DropCounter{}}
 	for direction, name := range map[datapath.Direction]string{datapath.Out: "tx", datapath.In: "rx"} {
 		for class, count := range stats.Traffic[direction] {
 			c.Frames = append(c.Frames, api.FrameCounter{Class: l2bridge.Class(class).String(), Direction: name, Frames: count.Frames, Bytes: count.Bytes})
@@ -65,7 +69,7 @@ func (n *Node) Counters() api.Counters {
 
 // Keys shows public keys.
 func (n *Node) Keys() api.Keys {
-	v, _ := n.view()
+	v := n.view()
 	public := n.identity.Public()
 	return api.Keys{
 		Schema: api.KeysSchema, NodeID: v.Self.String(), Identity: base64.StdEncoding.EncodeToString(public[:]),
@@ -115,7 +119,7 @@ func (n *Node) Ping(ctx context.Context, peer string, count int, each func(api.P
 
 // pathTo is the path that packets to a peer take now.
 func (n *Node) pathTo(id topology.NodeID) (path api.Path, name string, ok bool) {
-	v, _ := n.view()
+	v := n.view()
 	for _, p := range v.Peers {
 		if p.ID == id {
 			peer := peerOf(p, time.Now())
@@ -143,7 +147,7 @@ func (n *Node) ForgetNode(node string) error {
 	if err != nil {
 		return api.Errorf(api.CodeNotFound, "%v", err)
 	}
-	v, _ := n.view()
+	v := n.view()
 	for _, p := range v.Peers {
 		if p.ID == id && p.Control {
 			return api.Errorf(api.CodeFailed, "%s is present: stop it first, a node that is there comes back by itself", p.Name)
@@ -172,7 +176,7 @@ func (n *Node) current() *config.Config {
 
 // names of nodes by id, this one included.
 func (n *Node) names() map[topology.NodeID]string {
-	v, _ := n.view()
+	v := n.view()
 	names := map[topology.NodeID]string{v.Self: n.current().Node.Name}
 	for _, p := range v.Peers {
 		names[p.ID] = p.Name
@@ -217,7 +221,7 @@ func (n *Node) MACs(network string) (api.MACs, error) {
 		for _, e := range one.MACs {
 			mac := api.MAC{
 				Network: one.Network.Name, MAC: e.MAC.String(), IPs: []netip.Addr{}, Peer: names[e.Owner], PeerID: e.Owner.String(),
-				Local: e.Owner.IsZero() || e.Owner == self, Carried: "vxlan-pcap", AgeS: age(e.Seen, time.Now()), Moves: int(e.Moves),
+				Local: e.Owner.IsZero() || e.Owner == self, Carried: "vxlan-pcap", AgeS: age(e.Seen, time.Now()), Moves: e.Moves,
 			}
 			if mac.Local {
 				mac.Carried, mac.Peer, mac.PeerID = "bridge", names[self], self.String()
@@ -254,7 +258,7 @@ func (n *Node) Capture(ctx context.Context, network string, each func(api.Captur
 			stop(err)
 		}
 	})
-	if err := context.Cause(ctx); err != nil && err != context.Canceled {
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
