@@ -22,7 +22,10 @@ var _ api.Backend = (*Node)(nil)
 func (n *Node) Status() api.Status {
 	v := n.view()
 	now := time.Now()
-	linkProblems(v, n.problems)
+	handshakes, targets, identity := viewProblems(v, now)
+	n.problems.replace("no-handshake", handshakes)
+	n.problems.replace("target", targets)
+	n.problems.replace("duplicate-identity", identity)
 	s := statusOf(v, now)
 	c := n.current()
 	s.Mesh = c.Mesh

@@ -37,15 +37,13 @@ func (l *loop) post(e wgmesh.Event) {
 	}
 }
 
-// ask runs f with the core and waits for it. It returns false when the loop has ended.
-func (l *loop) ask(f func(*wgmesh.Core)) bool {
+// ask runs f with the core and waits for it; after the end of the loop it does nothing.
+func (l *loop) ask(f func(*wgmesh.Core)) {
 	ran := make(chan struct{})
 	select {
 	case l.calls <- func(c *wgmesh.Core) { f(c); close(ran) }:
 		<-ran
-		return true
 	case <-l.done:
-		return false
 	}
 }
 

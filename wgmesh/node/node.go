@@ -152,9 +152,10 @@ func (n *Node) settings(c *config.Config) wgmesh.Settings {
 	return s
 }
 
-func (n *Node) view() (v wgmesh.View, ok bool) {
-	ok = n.loop.ask(func(c *wgmesh.Core) { v = c.View() })
-	return v, ok
+// view asks the core; it is empty when the node is ending.
+func (n *Node) view() (v wgmesh.View) {
+	n.loop.ask(func(c *wgmesh.Core) { v = c.View() })
+	return v
 }
 
 func newRun() (run [8]byte) {

@@ -200,7 +200,7 @@ func (p *ports) thin(ctx context.Context, a state.Attachment, addresses []netip.
 	if a.Kind != state.Host {
 		path, err := p.namespaceOf(ctx, a)
 		if err != nil {
-			return nil //nolint:nilerr // the target is gone, and its addresses with it
+			return nil // the target is gone, and its addresses with it
 		}
 		if spec.Target, err = p.edge.OpenTarget(path); err != nil {
 			return err

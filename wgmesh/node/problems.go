@@ -2,6 +2,7 @@ package node
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,25 @@ func (p *problems) set(code, subject, severity, message, hint string) bool {
 	}
 	p.list[key] = api.Problem{Code: code, Severity: severity, Message: message, Hint: hint, Since: since}
 	return !known
+}
+
+// replace makes the problems of a code exactly these, by subject.
+func (p *problems) replace(code string, now map[string]api.Problem) {
+	p.mu.Lock()
+	var over []string
+	for key, old := range p.list {
+		subject, ok := strings.CutPrefix(key, code+"\x00")
+		if _, still := now[subject]; ok && old.Code == code && !still {
+			over = append(over, subject)
+		}
+	}
+	p.mu.Unlock()
+	for _, subject := range over {
+		p.set(code, subject, "", "", "")
+	}
+	for subject, one := range now {
+		p.set(code, subject, one.Severity, one.Message, one.Hint)
+	}
 }
 
 // check states the problem of an error, or that there is none.

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/weavewg/weavewg/services/api"
 	"github.com/weavewg/weavewg/topology"
 	"github.com/weavewg/weavewg/topology/control"
 	"github.com/weavewg/weavewg/wgmesh"
@@ -251,30 +252,26 @@ func (s *sessions) wait() { s.tasks.Wait() }
 func strangersProblem(ctx context.Context, l *control.Listener, p *problems) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	shown := map[string]bool{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
-		now := map[string]bool{}
+		now := map[string]api.Problem{}
 		for _, one := range l.Strangers() {
-			if time.Since(one.Last) > 10*time.Minute || len(now) >= 8 {
-				continue
-			}
-			subject := one.Prefix.String()
-			now[subject] = true
-			p.set("strangers", subject, "warn", strangerText(one), "another mesh name or secret there, or somebody is scanning")
-		}
-		for subject := range shown {
-			if !now[subject] {
-				p.set("strangers", subject, "", "", "")
+			if time.Since(one.Last) < strangersShown && len(now) < 8 {
+				now[one.Prefix.String()] = api.Problem{
+					Severity: "warn", Message: strangerText(one), Hint: "another mesh name or secret there, or somebody is scanning",
+				}
 			}
 		}
-		shown = now
+		p.replace("strangers", now)
 	}
 }
+
+// strangersShown is how long after the last connection strangers stay a problem.
+const strangersShown = 10 * time.Minute
 
 func strangerText(s control.Stranger) string {
 	if s.Connections == 1 {

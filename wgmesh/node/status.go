@@ -84,25 +84,29 @@ func age(since, now time.Time) float64 {
 	return max(0, now.Sub(since).Seconds())
 }
 
-// linkProblems are the problems that the view itself shows.
-func linkProblems(v wgmesh.View, p *problems) {
+// viewProblems are the problems that the view itself shows, by subject.
+func viewProblems(v wgmesh.View, now time.Time) (handshakes, targets, identity map[string]api.Problem) {
+	handshakes, targets, identity = map[string]api.Problem{}, map[string]api.Problem{}, map[string]api.Problem{}
 	for _, peer := range v.Peers {
-		message := ""
-		if peer.State != wgmesh.LinkUp && peer.Control && !peer.Left && peer.PSK && time.Since(peer.Since) > 15*time.Second {
-			message = peer.Name + ": " + peer.Reason
+		if peer.State != wgmesh.LinkUp && peer.Control && !peer.Left && peer.PSK && now.Sub(peer.Since) > patience {
+			handshakes[peer.ID.String()] = api.Problem{
+				Severity: "warn", Message: peer.Name + ": " + peer.Reason, Hint: "open the UDP port towards this node, or the other way round",
+			}
 		}
-		p.set("no-handshake", peer.ID.String(), "warn", message, "open the UDP port towards this node, or the other way round")
 	}
 	for _, t := range v.Targets {
-		message := ""
 		if t.State != "connected" && t.Reason != "" {
-			message = t.Reason
+			targets[t.Address] = api.Problem{Severity: "warn", Message: t.Reason, Hint: "see weavewg status, targets"}
 		}
-		p.set("target", t.Address, "warn", message, "see weavewg status, targets")
 	}
-	message := ""
 	if v.Clones >= 3 {
-		message = "another node runs with a copy of this node's identity"
+		identity[""] = api.Problem{
+			Severity: "error", Message: "another node runs with a copy of this node's identity",
+			Hint: "give one of the two a new one: weavewg down --purge, then init",
+		}
 	}
-	p.set("duplicate-identity", "", "error", message, "give one of the two a new one: weavewg down --purge, then init")
+	return handshakes, targets, identity
 }
+
+// patience is how long a link may take before it is called a problem.
+const patience = 15 * time.Second
