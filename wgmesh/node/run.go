@@ -225,10 +225,10 @@ func (n *Node) watchKeeper(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case <-n.keeper.Done():
-		if ctx.Err() != nil {
-			return nil
+		if ctx.Err() == nil {
+			return fmt.Errorf("%w: start weavewg again", keeper.ErrGone)
 		}
-		return fmt.Errorf("%w: start weavewg again", keeper.ErrGone)
+		return nil
 	}
 }
 
