@@ -177,7 +177,7 @@ func TestRequests(t *testing.T) {
 			t.Errorf("%s: %d, %s", line, code, errOut)
 		}
 	}
-	if d := cmp.Diff([]api.AttachRequest{{Target: filepath.Join(here, "x/ns"), Network: "red", Interface: "lan0", Addresses: []string{"none"}}}, l.attached); d != "" {
+	if d := cmp.Diff([]api.AttachRequest{{Target: filepath.Join(here, "x", "ns"), Network: "red", Interface: "lan0", Addresses: []string{"none"}}}, l.attached); d != "" {
 		t.Error(d)
 	}
 	if d := cmp.Diff([]api.DetachRequest{{Target: "web", Network: "red", Addresses: []string{"10.32.1.5/12"}}}, l.detached); d != "" {

@@ -109,7 +109,11 @@ func writeStatus(w io.Writer, s api.Status) error {
 	for i, a := range n.Addresses {
 		addresses[i] = a.String()
 	}
-	fmt.Fprintf(w, "underlay   %s (NAT: %s)\n", strings.Join(addresses, ", "), n.NAT)
+	underlay := strings.Join(addresses, ", ")
+	if underlay == "" {
+		underlay = "no address"
+	}
+	fmt.Fprintf(w, "underlay   %s (NAT: %s)\n", underlay, n.NAT)
 	fmt.Fprintf(w, "overlay    %s\n", n.Overlay)
 	up := 0
 	for _, p := range s.Peers {

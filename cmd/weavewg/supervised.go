@@ -59,7 +59,9 @@ func (s *supervised) hangup(ctx context.Context) {
 		case <-signals:
 		}
 		s.notify(daemon.SdNotifyReloading)
-		if _, err := s.client.Reload(ctx); err != nil && ctx.Err() == nil {
+		if r, err := s.client.Reload(ctx); err == nil {
+			s.log.Info("configuration reloaded", zap.String("evt", "reload"), zap.Strings("changed", r.Changed))
+		} else if ctx.Err() == nil {
 			s.log.Error("reload refused, the old configuration stays", zap.String("evt", "reload"), zap.Error(err))
 		}
 		s.notify(daemon.SdNotifyReady)
