@@ -103,9 +103,8 @@ func TestTableAgainstItsTwin(t *testing.T) {
 			node := topology.NodeID{byte(rapid.IntRange(0, 3).Draw(t, "owner"))}
 			switch rapid.IntRange(0, 9).Draw(t, "what") {
 			case 0:
-				n := 0
 				slow.entries = slices.DeleteFunc(slow.entries, func(e Entry) bool { return now.Sub(e.Seen) >= limits.Age })
-				n = table.Len() - len(slow.entries)
+				n := table.Len() - len(slow.entries)
 				if got := table.Expire(now); got != n {
 					t.Fatalf("expired %d, twin %d", got, n)
 				}

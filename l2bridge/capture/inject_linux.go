@@ -64,7 +64,8 @@ func (p *AFPacket) Write(frames []l2bridge.Scattered) (failed int, err error) {
 // set makes message i carry a frame.
 func (w *writer) set(i int, f *l2bridge.Scattered) {
 	putVnet(w.vnet[i][:], &f.Offload)
-	v := append(w.iovs[i][:0], unix.Iovec{Base: &w.vnet[i][0]})
+	v := w.iovs[i][:0]
+	v = append(v, unix.Iovec{Base: &w.vnet[i][0]})
 	v[0].SetLen(vnetHeader)
 	for _, part := range f.Parts {
 		v = append(v, unix.Iovec{Base: unsafe.SliceData(part)})

@@ -110,7 +110,7 @@ func TestCloseAndTheEndOfTheInterfaceWakeAReader(t *testing.T) {
 	}
 	p.inside(func() error {
 		if _, err := Open("ca"); err == nil || !strings.Contains(err.Error(), "ca") {
-			return fmt.Errorf("an interface that is gone was opened: %v", err)
+			return fmt.Errorf("an interface that is gone was opened: %w", err)
 		}
 		return nil
 	})
@@ -150,7 +150,7 @@ func TestPrepareLeavesWhatACaptureCanCarry(t *testing.T) {
 	}
 	p.inside(func() error {
 		if err := Prepare("nothing", true); err == nil || !strings.Contains(err.Error(), "nothing") {
-			return fmt.Errorf("an interface that is not there was prepared: %v", err)
+			return fmt.Errorf("an interface that is not there was prepared: %w", err)
 		}
 		return nil
 	})

@@ -61,7 +61,7 @@ func openTunnel(address netip.Addr, log *zap.Logger) (*tunnel, error) {
 		log.Warn("no UDP_GRO (Linux 5.0): datagrams come one by one", zap.Error(err))
 	}
 	if err := unix.Bind(fd, &unix.SockaddrInet6{Port: l2bridge.VXLANPort, Addr: address.As16()}); err != nil {
-		unix.Close(fd) //nolint:errcheck // the first error is the one to tell
+		unix.Close(fd)
 		if errors.Is(err, unix.EADDRINUSE) {
 			return nil, fmt.Errorf("tunnel socket [%s]:%d: another datapath of this node is running: %w", address, l2bridge.VXLANPort, err)
 		}
