@@ -91,3 +91,19 @@ func (t *totals) lost(l capture.Lost) {
 	t.Drops[l2bridge.CaptureOverflow] += l.Overflow
 	t.Drops[l2bridge.CaptureTrimmed] += l.Trimmed
 }
+
+// Stats returns the totals so far.
+func (d *Datapath) Stats() Stats {
+	d.totals.mu.Lock()
+	s := d.totals.Stats
+	d.totals.mu.Unlock()
+	s.Drops[l2bridge.TunnelOverflow] += d.tunnel.lost()
+	for _, n := range *d.byVNI.Load() {
+		if p := n.port.Load(); p != nil {
+			lost := p.Lost()
+			s.Drops[l2bridge.CaptureOverflow] += lost.Overflow
+			s.Drops[l2bridge.CaptureTrimmed] += lost.Trimmed
+		}
+	}
+	return s
+}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"github.com/weavewg/weavewg/l2bridge/capture"
 	"github.com/weavewg/weavewg/l2bridge/netns"
 	"github.com/weavewg/weavewg/learner"
-	"github.com/weavewg/weavewg/topology"
 )
 
 // Options of a Datapath.
@@ -231,58 +229,4 @@ func (d *Datapath) Publish(m Members) {
 		}
 		n.members.Store(set)
 	}
-}
-
-// Forget drops all MACs behind a peer, in every network.
-func (d *Datapath) Forget(peer topology.NodeID) {
-	for _, n := range *d.byVNI.Load() {
-		n.mu.Lock()
-		n.table.DropPeer(peer)
-		n.mu.Unlock()
-	}
-}
-
-// ForgetMAC drops one MAC of a network: what had it was unplugged here.
-func (d *Datapath) ForgetMAC(vni uint32, mac learner.MAC) {
-	if n := (*d.byVNI.Load())[vni]; n != nil {
-		n.mu.Lock()
-		n.table.Forget(mac)
-		n.mu.Unlock()
-	}
-}
-
-// NetworkMACs is what is learnt in one network.
-type NetworkMACs struct {
-	Network  Network
-	MACs     []learner.Entry // in MAC order
-	Counters learner.Counters
-}
-
-// MACs returns what is learnt, in VNI order.
-func (d *Datapath) MACs() []NetworkMACs {
-	now := time.Now()
-	var out []NetworkMACs
-	for _, n := range *d.byVNI.Load() {
-		n.mu.Lock()
-		out = append(out, NetworkMACs{Network: n.Network, MACs: n.table.Entries(now), Counters: n.table.Counters()})
-		n.mu.Unlock()
-	}
-	slices.SortFunc(out, func(a, b NetworkMACs) int { return int(a.Network.VNI) - int(b.Network.VNI) })
-	return out
-}
-
-// Stats returns the totals so far.
-func (d *Datapath) Stats() Stats {
-	d.totals.mu.Lock()
-	s := d.totals.Stats
-	d.totals.mu.Unlock()
-	s.Drops[l2bridge.TunnelOverflow] += d.tunnel.lost()
-	for _, n := range *d.byVNI.Load() {
-		if p := n.port.Load(); p != nil {
-			lost := p.Lost()
-			s.Drops[l2bridge.CaptureOverflow] += lost.Overflow
-			s.Drops[l2bridge.CaptureTrimmed] += lost.Trimmed
-		}
-	}
-	return s
 }
