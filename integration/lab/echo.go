@@ -54,6 +54,17 @@ func (r PingReport) Lost() int {
 	return n
 }
 
+// LostBetween counts the requests without an answer that were sent after from, and before to unless that is zero.
+func (r PingReport) LostBetween(from, to time.Time) int {
+	n := 0
+	for _, e := range r.Requests {
+		if e.RTT == 0 && e.At.After(from) && (to.IsZero() || e.At.Before(to)) {
+			n++
+		}
+	}
+	return n
+}
+
 // LongestGap is the longest time between two requests that were answered, with none between them that was; without
 // loss that is the pace. A gap that nothing ended lasts until the last request.
 func (r PingReport) LongestGap() time.Duration { return r.LongestGapAfter(time.Time{}) }

@@ -15,7 +15,7 @@ func childKilled(t *T, e *Env) {
 	all := m.pluggedAll()
 	all[0].reaches(v4(1))
 	a := m.nodes[0]
-	before := m.overlay(a).interfaces()
+	before := m.overlay(a).devices()
 	sink := all[1].start(true, "sink", v4(1).String()+":9000")
 	for range soak(20, 3) {
 		load := all[0].start(false, "send", v4(1).String()+":9000", strconv.Itoa(100<<20))
@@ -37,10 +37,6 @@ func childKilled(t *T, e *Env) {
 			t.Errorf("process %d was not killed", child.PID)
 		}
 	}
-	for name, index := range m.overlay(a).interfaces() {
-		if was, ok := before[name]; ok && was != index {
-			t.Errorf("%s had index %d, has %d", name, was, index)
-		}
-	}
+	m.overlay(a).sameDevices(before)
 	sink.stop(new(any))
 }

@@ -46,7 +46,7 @@ func churn(t *T, e *Env) {
 	c.attach("10.32.0.1/24")
 	c.remove()
 	t.eventually(10*time.Second, func(context.Context) error {
-		if now := len(m.overlay(n).interfaces()); now != before.interfaces {
+		if now := len(m.overlay(n).devices()); now != before.interfaces {
 			return fmt.Errorf("%d interfaces in the overlay namespace, before the container came %d", now, before.interfaces)
 		}
 		return nil
@@ -80,7 +80,7 @@ func (m *mesh) belongings(n *lab.Node, c *container) belongings {
 	var ports struct{ Ports []any }
 	m.t.ok(n.JSON(m.t.Context(), &ports, "ps"))
 	return belongings{
-		interfaces: len(m.overlay(n).interfaces()), inContainer: len(c.interfaces()),
+		interfaces: len(m.overlay(n).devices()), inContainer: len(c.devices()),
 		descriptors: len(strings.Fields(files)), goroutines: count, ports: len(ports.Ports),
 	}
 }

@@ -140,10 +140,38 @@ func (c *container) reaches(to netip.Addr) {
 	}
 }
 
-// mac is the hardware address of an interface in the namespace.
-func (c *container) mac(iface string) string {
+// device is what "ip -j link" says of an interface.
+type device struct {
+	Name  string `json:"ifname"`
+	Index int    `json:"ifindex"`
+	MTU   int    `json:"mtu"`
+	MAC   string `json:"address"`
+}
+
+// devices are the namespace's interfaces, by name.
+func (c *container) devices() map[string]device {
 	c.t.Helper()
-	return strings.TrimSpace(c.run("cat", "/sys/class/net/"+iface+"/address"))
+	var links []device
+	c.t.ok(json.Unmarshal([]byte(c.run("ip", "-j", "link")), &links))
+	all := make(map[string]device)
+	for _, l := range links {
+		all[l.Name] = l
+	}
+	return all
+}
+
+// sameDevices fails the test unless the interfaces are the very same as before.
+func (c *container) sameDevices(before map[string]device) {
+	c.t.Helper()
+	now := c.devices()
+	for name, was := range before {
+		if now[name].Index != was.Index {
+			c.t.Errorf("%s had index %d, has %d", name, was.Index, now[name].Index)
+		}
+	}
+	if len(now) != len(before) {
+		c.t.Errorf("%d interfaces, there were %d", len(now), len(before))
+	}
 }
 
 // firstLine waits until a process has printed a line.

@@ -15,7 +15,7 @@ func daemonKilled(t *T, e *Env) {
 	all[0].reaches(v4(1))
 	a, b := m.nodes[0], m.nodes[1]
 	overlay := m.overlay(b)
-	before := overlay.interfaces()
+	before := overlay.devices()
 	keeper := m.keeper(a)
 	for range soak(20, 2) {
 		address := t.peer(b, a).Overlay
@@ -51,10 +51,5 @@ func daemonKilled(t *T, e *Env) {
 	if m.keeper(a) != keeper {
 		t.Errorf("the keeper was replaced")
 	}
-	after := overlay.interfaces()
-	for name, index := range before {
-		if after[name] != index {
-			t.Errorf("%s had index %d, has %d", name, index, after[name])
-		}
-	}
+	overlay.sameDevices(before)
 }

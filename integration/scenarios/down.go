@@ -30,7 +30,7 @@ func down(t *T, e *Env) {
 		t.ok(m.gone(t.within(5*time.Second), n))
 	}
 	for _, c := range all {
-		if links := c.interfaces(); len(links) != 1 {
+		if links := c.devices(); len(links) != 1 {
 			t.Errorf("%s's container keeps %v", c.node.Name(), links)
 		}
 	}

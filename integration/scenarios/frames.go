@@ -2,7 +2,6 @@ package scenarios
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/weavewg/weavewg/integration/lab"
@@ -16,10 +15,10 @@ func frames(t *T, e *Env) {
 	all := m.pluggedAll()
 	all[0].reaches(v4(1))
 	all[1].reaches(v4(0))
-	mtu := strings.TrimSpace(all[0].run("cat", "/sys/class/net/ethwe/mtu"))
+	from, to := all[0].devices()["ethwe"], all[1].devices()["ethwe"]
+	mtu := strconv.Itoa(from.MTU)
 	count := strconv.Itoa(soak(1_000_000, 100_000))
-	from, to := all[0].mac("ethwe"), all[1].mac("ethwe")
-	stream := []string{"ethwe", "-from", from, "-to", to, "-count", count, "-mtu", mtu, "-rate", "4000", "-seed", "11"}
+	stream := []string{"ethwe", "-from", from.MAC, "-to", to.MAC, "-count", count, "-mtu", mtu, "-rate", "4000", "-seed", "11"}
 	rx := all[1].start(true, append([]string{"frames", "receive"}, stream...)...)
 	start := time.Now()
 	tx := all[0].start(false, append([]string{"frames", "send"}, stream...)...)

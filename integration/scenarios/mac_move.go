@@ -38,6 +38,7 @@ func macMove(t *T, e *Env) {
 		there.start(false, "announce", "ethwe", mac, v4(49).String()).answer(5*time.Second, &announced)
 		for _, w := range watchers {
 			w.reaches(v4(49))
+			w.ping(v4(49), "-count", "25", "-every", "20ms") // and it stays so
 		}
 		for i, k := range pings {
 			var r lab.PingReport
@@ -46,7 +47,10 @@ func macMove(t *T, e *Env) {
 			if !ok {
 				t.Errorf("node %d never reaches the address again: %s", i, r)
 			}
-			t.atMost("node "+m.nodes[i].Name()+" after the move", after, 200*time.Millisecond)
+			t.atMost(m.nodes[i].Name()+" reaches it again after the move", after, 200*time.Millisecond)
+			if lost := r.LostBetween(announced.Add(200*time.Millisecond), time.Time{}); lost > 0 {
+				t.Errorf("%s: %d lost later than 200 ms after the move: %s", m.nodes[i].Name(), lost, r)
+			}
 		}
 		here, there = there, here
 	}

@@ -55,21 +55,6 @@ func (m *mesh) overlay(n *lab.Node) *container {
 	return &container{t: m.t, node: n, probe: m.env.Probe, pid: m.keeper(n)}
 }
 
-// interfaces lists the names of a namespace's interfaces and their indexes.
-func (c *container) interfaces() map[string]int {
-	c.t.Helper()
-	var links []struct {
-		Name  string `json:"ifname"`
-		Index int    `json:"ifindex"`
-	}
-	c.t.ok(json.Unmarshal([]byte(c.run("ip", "-j", "link")), &links))
-	all := make(map[string]int)
-	for _, l := range links {
-		all[l.Name] = l.Index
-	}
-	return all
-}
-
 // gone waits until no process of a node is left.
 func (m *mesh) gone(ctx context.Context, n *lab.Node) error {
 	return lab.Until(ctx, func(ctx context.Context) error {

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"fmt"
+	"path"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ func notRoot(t *T, e *Env) {
 	m := newMesh(t, e, 1)
 	n := m.nodes[0]
 	// Readable by anybody, so that it is not the files that stop it.
-	_, err := lab.Must(t.Context(), n.Machine, "sh", "-c", "chmod -R a+rwX "+n.Spec.Dir)
+	_, err := lab.Must(t.Context(), n.Machine, "sh", "-c", "chmod -R a+rwX "+n.Spec.Dir+" && chmod a+x "+path.Dir(n.Spec.Dir))
 	t.ok(err)
 	r, err := n.Run(t.within(10*time.Second), "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
 		e.Binary, "up", "-c", n.ConfigPath())

@@ -39,14 +39,14 @@ func reload(t *T, e *Env) {
 		if r.Exit == 0 || !strings.Contains(r.Stderr, "weavewg.yaml:") {
 			t.Errorf("reload of a bad file: %+v", r)
 		}
+		a.Spec.More = good
+		t.ok(a.WriteConfig(t.Context())) // commands read it to find the daemon
 		for _, n := range t.status(a).Networks {
 			if n.Name == "third" {
 				t.Error("a refused reload was applied in part")
 			}
 		}
 	}
-	a.Spec.More = good
-	t.ok(a.WriteConfig(t.Context()))
 
 	var r lab.PingReport
 	ping.stop(&r)

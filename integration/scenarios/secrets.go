@@ -82,13 +82,13 @@ func (m *mesh) privateKeys(n *lab.Node) []string {
 	m.t.Helper()
 	overlay := m.overlay(n)
 	var keys []string
-	for line := range strings.Lines(overlay.run("wg", "show", "all", "private-key")) {
-		if fields := strings.Fields(line); len(fields) == 2 && fields[1] != "(none)" {
-			keys = append(keys, fields[1])
+	for name := range overlay.devices() {
+		if strings.HasPrefix(name, "wg-") {
+			keys = append(keys, strings.TrimSpace(overlay.run("wg", "show", name, "private-key")))
 		}
 	}
-	if len(keys) == 0 {
-		m.t.Fatal("no private key to look for")
+	if len(keys) == 0 || len(keys[0]) != 44 {
+		m.t.Fatalf("no private key to look for: %d", len(keys))
 	}
 	return keys
 }
