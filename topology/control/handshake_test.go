@@ -406,6 +406,71 @@ func TestProofCannotBePassedOn(t *testing.T) {
 	}
 }
 
+// TestProofIsOfItsSession: who once held the secret, and kept the proof that it made, cannot use it again.
+func TestProofIsOfItsSession(t *testing.T) {
+	a, b := newNode(t, nil), newNode(t, nil)
+	var kept []byte
+	for attempt := range 2 {
+		config := a.tls.Clone()
+		config.ServerName = newKnock(a.keys[0])
+		err := clientError(t, b, config, func(c *tls.Conn) {
+			if attempt == 0 {
+				state := c.ConnectionState()
+				key, err := verifyPeer(state)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				export, err := state.ExportKeyingMaterial(proofLabel, nil, exportSize)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				kept = a.proof(&secured{key: key, dialled: true, proof: export}, a.keys[0], dialler)
+			}
+			_, _ = c.Write(kept)
+			_ = c.CloseWrite()
+			_, _ = io.Copy(io.Discard, c)
+		})
+		if attempt == 0 && (err == nil || !strings.Contains(err.Error(), "hello: EOF")) {
+			t.Fatalf("its own proof: %v", err)
+		}
+		if attempt == 1 && (kindOf(err) != Silent || !strings.Contains(err.Error(), "cannot prove")) {
+			t.Fatalf("the kept proof: %v", err)
+		}
+	}
+}
+
+// TestProofNamesEverything: each thing that a proof is bound to changes it.
+func TestProofNamesEverything(t *testing.T) {
+	a, b := newNode(t, nil, secretA, secretB), newNode(t, nil)
+	to := func(n *testNode) *secured {
+		return &secured{key: n.identity.public, dialled: true, proof: []byte("one session")}
+	}
+	base := to(b)
+	other := to(b)
+	other.proof = []byte("two session")
+	accepted := to(b)
+	accepted.dialled = false
+	all := map[string][]byte{
+		"base": a.proof(base, a.keys[0], dialler), "secret": a.proof(base, a.keys[1], dialler),
+		"session": a.proof(other, a.keys[0], dialler), "role": a.proof(base, a.keys[0], acceptor),
+		"peer": a.proof(to(newNode(t, nil)), a.keys[0], dialler), "direction": a.proof(accepted, a.keys[0], dialler),
+		"self": a.proof(to(a), a.keys[0], dialler), "self, role": a.proof(to(a), a.keys[0], acceptor),
+	}
+	for x, p := range all {
+		for y, q := range all {
+			if x != y && bytes.Equal(p, q) {
+				t.Errorf("%s and %s have the same proof", x, y)
+			}
+		}
+	}
+	back := &secured{key: a.identity.public, dialled: false, proof: []byte("one session")}
+	if !bytes.Equal(all["base"], b.proof(back, b.keys[0], dialler)) {
+		t.Error("the two ends disagree")
+	}
+}
+
 // TestDiallerWantsAProof lets an impostor answer the dialler: it mirrors the dialler's own proof, or sends nonsense.
 func TestDiallerWantsAProof(t *testing.T) {
 	for _, mirror := range []bool{true, false} {
