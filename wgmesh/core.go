@@ -31,6 +31,7 @@ type Core struct {
 	reroutedAt time.Time
 	sessions   map[SessionID]*session
 	byNode     map[topology.NodeID]*session
+	arrivals   []*session // all, in the order in which they came up
 	contacts   contacts
 	chosen     []topology.NodeID                     // wanted neighbours, as counted in this settle; nil: not yet
 	observed   map[topology.NodeID]topology.Endpoint // what peers say they see of us
@@ -46,6 +47,7 @@ type Core struct {
 
 	slot       ownSlot
 	links      map[topology.NodeID]*link
+	inOrder    []*link                    // all, in id order; nil: to be sorted anew
 	adopted    map[wgtypes.Key]PeerStatus // tunnels of before the restart that no link has claimed yet
 	holdUntil  time.Time                  // adopted tunnels are kept at least until then; zero: no session yet
 	device     DeviceStatus
@@ -204,7 +206,7 @@ func (c *Core) settle() {
 	}
 	c.chosen = nil
 	c.sayOwn()
-	if due := c.reroutedAt.Add(rerouteEvery); c.stale && c.now.Before(due) {
+	if due := c.rerouteDue(); c.stale && c.now.Before(due) {
 		c.wakeAt(due)
 	} else if c.stale {
 		c.stale, c.reroutedAt = false, c.now

@@ -17,8 +17,12 @@ const ownDelay = 100 * time.Millisecond
 // start at once, everybody hears of at most a hundred changes a second.
 const ownPace = 10 * time.Millisecond
 
-// rerouteEvery gathers news, so that a burst of records is one change of routes.
-const rerouteEvery = 50 * time.Millisecond
+// rerouteEvery, for every node of the mesh, gathers news, so that a burst of records is one change of routes.
+const rerouteEvery = 2 * time.Millisecond
+
+func (c *Core) rerouteDue() time.Time {
+	return c.reroutedAt.Add(time.Duration(c.graph.Len()) * rerouteEvery)
+}
 
 // merge takes a record into the graph and passes it on to every other direct session if it was news.
 func (c *Core) merge(sealed topology.Sealed, rec *topology.Record, from SessionID) {
@@ -37,8 +41,9 @@ func (c *Core) merge(sealed topology.Sealed, rec *topology.Record, from SessionI
 	if !c.isPresent(id) {
 		c.contacts.nudge(c.now, id) // it is back, or new
 	}
+	c.relateLink(id, rec)
 	c.stale = true
-	c.wakeAt(c.reroutedAt.Add(rerouteEvery))
+	c.wakeAt(c.rerouteDue())
 	c.flood(topology.Message{Records: []topology.Sealed{sealed}}, from)
 	c.saveSoon()
 }
@@ -240,4 +245,5 @@ func (c *Core) leave() {
 		delete(c.sessions, s.id)
 		delete(c.byNode, s.peer)
 	}
+	c.arrivals = nil
 }

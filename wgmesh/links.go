@@ -16,26 +16,8 @@ const holdTime = time.Minute
 
 // relateLinks makes the set of links that of the nodes with which we share a network, each with the peer's current key.
 func (c *Core) relateLinks() {
-	for _, id := range c.graph.IDs() {
-		rec := c.graph.Get(id)
-		if id == c.self {
-			continue
-		}
-		if rec == nil || rec.Left || len(rec.Slots) == 0 || !c.shares(rec) {
-			c.unlink(id)
-			continue
-		}
-		l := c.links[id]
-		if l == nil {
-			l = &link{peer: id, address: topology.OverlayAddress(c.settings.Mesh, id)}
-			c.links[id] = l
-		}
-		if slot := rec.Slots[0]; l.tunnel.key != slot.Key || l.tunnel.peerSlot != slot.Slot {
-			l.rekey(c.now, slot)
-			c.adopt(l)
-		} else {
-			l.tunnel.peerPort = slot.Port
-		}
+	for id, rec := range c.graph.All() {
+		c.relateLink(id, rec)
 	}
 	for id := range c.links {
 		if c.graph.Get(id) == nil {
@@ -44,9 +26,34 @@ func (c *Core) relateLinks() {
 	}
 }
 
+// relateLink makes, keeps or drops the link to one node. It happens as soon as the record is here: the peer may begin to
+// agree on a key at once.
+func (c *Core) relateLink(id topology.NodeID, rec *topology.Record) {
+	if id == c.self {
+		return
+	}
+	if rec.Left || len(rec.Slots) == 0 || !c.shares(rec) {
+		c.unlink(id)
+		return
+	}
+	l := c.links[id]
+	if l == nil {
+		l = &link{peer: id, address: topology.OverlayAddress(c.settings.Mesh, id)}
+		c.links[id] = l
+		c.inOrder = nil
+	}
+	if slot := rec.Slots[0]; l.tunnel.key != slot.Key || l.tunnel.peerSlot != slot.Slot {
+		l.rekey(c.now, slot)
+		c.adopt(l)
+	} else {
+		l.tunnel.peerPort = slot.Port
+	}
+}
+
 func (c *Core) unlink(id topology.NodeID) {
 	if _, ok := c.links[id]; ok {
 		delete(c.links, id)
+		c.inOrder = nil
 		c.relink = true
 	}
 }
@@ -141,7 +148,9 @@ func (c *Core) tendLinks() {
 	for _, l := range c.byPeer() {
 		before := l.carries(c.now)
 		endpoint := l.tunnel.endpoint
-		l.aim(c.now, c.candidates(l))
+		if !l.tunnel.live(c.now) {
+			l.aim(c.now, c.candidates(l))
+		}
 		c.agree(l)
 		if l.judge(c.now, c.isPresent(l.peer)) {
 			level := Info
@@ -251,12 +260,13 @@ func (c *Core) candidates(l *link) []netip.AddrPort {
 	return list
 }
 
-// byPeer lists links in id order.
+// byPeer lists links in id order. The list must not be changed.
 func (c *Core) byPeer() []*link {
-	list := make([]*link, 0, len(c.links))
-	for _, l := range c.links {
-		list = append(list, l)
+	if c.inOrder == nil {
+		for _, l := range c.links {
+			c.inOrder = append(c.inOrder, l)
+		}
+		slices.SortFunc(c.inOrder, func(a, b *link) int { return a.peer.Compare(b.peer) })
 	}
-	slices.SortFunc(list, func(a, b *link) int { return a.peer.Compare(b.peer) })
-	return list
+	return c.inOrder
 }

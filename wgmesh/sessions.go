@@ -55,6 +55,7 @@ func (c *Core) sessionUp(e SessionUp) {
 	}
 	c.sessions[s.id] = s
 	c.byNode[s.peer] = s
+	c.arrivals = append(c.arrivals, s)
 	c.present[s.peer] = c.now
 	c.merge(e.Record, rec, s.id)
 	if !s.routed {
@@ -106,6 +107,7 @@ func (c *Core) sessionDown(e SessionDown) {
 	}
 	delete(c.sessions, e.ID)
 	delete(c.byNode, s.peer)
+	c.arrivals = slices.DeleteFunc(c.arrivals, func(o *session) bool { return o == s })
 	c.contacts.lost(c.now, s, e.Reason)
 	if !s.routed {
 		c.touch()
@@ -181,19 +183,7 @@ func (c *Core) shed() {
 const shedAfter = 2 * time.Second
 
 // bySession lists sessions in the order in which they came up.
-func (c *Core) bySession() []*session {
-	list := make([]*session, 0, len(c.sessions))
-	for _, s := range c.sessions {
-		list = append(list, s)
-	}
-	slices.SortFunc(list, func(a, b *session) int {
-		if d := a.up.Compare(b.up); d != 0 {
-			return d
-		}
-		return int(int64(a.id) - int64(b.id))
-	})
-	return list
-}
+func (c *Core) bySession() []*session { return slices.Clone(c.arrivals) }
 
 func (c *Core) direct() []*session {
 	return slices.DeleteFunc(c.bySession(), func(s *session) bool { return s.routed })
