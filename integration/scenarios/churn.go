@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -45,11 +46,15 @@ func churn(t *T, e *Env) {
 	// A container that vanishes while it is plugged in takes its port with it.
 	c.attach("10.32.0.1/24")
 	c.remove()
-	t.eventually(10*time.Second, func(context.Context) error {
+	t.eventually(10*time.Second, func(ctx context.Context) error {
 		if now := len(m.overlay(n).devices()); now != before.interfaces {
 			return fmt.Errorf("%d interfaces in the overlay namespace, before the container came %d", now, before.interfaces)
 		}
-		return nil
+		left, err := n.Must(ctx, "ps")
+		if err == nil && strings.Contains(left, "10.32.0.1") {
+			err = errors.New("ps lists what does not exist any more: " + left)
+		}
+		return err
 	})
 }
 

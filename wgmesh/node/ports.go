@@ -63,7 +63,7 @@ func (p *ports) attach(ctx context.Context, r api.AttachRequest) (api.Port, erro
 	if err != nil {
 		return api.Port{}, err
 	}
-	want := state.Attachment{Kind: target.kind, Target: target.target, Name: target.name, Network: network.Name, Interface: r.Interface}
+	want := state.Attachment{Kind: target.kind, Target: target.target, Name: target.name, Life: target.life, Network: network.Name, Interface: r.Interface}
 	return p.add(want, target.namespace, network, addresses)
 }
 
@@ -72,7 +72,7 @@ func (p *ports) add(want state.Attachment, namespace string, network config.Netw
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at := slices.IndexFunc(p.list, func(a state.Attachment) bool {
-		return a.Kind == want.Kind && a.Target == want.Target && a.Network == want.Network &&
+		return a.Kind == want.Kind && a.Target == want.Target && a.Life == want.Life && a.Network == want.Network &&
 			(want.Interface == "" || want.Interface == a.Interface)
 	})
 	next := want

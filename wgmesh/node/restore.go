@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -27,6 +28,7 @@ func (p *ports) restore(ctx context.Context) {
 	for _, s := range status.Ports {
 		there[s.ID] = s.Bridged
 	}
+	var gone []state.Attachment
 	for _, a := range p.list {
 		id := portID(a)
 		network, ok := p.node.current().Network(a.Network)
@@ -35,7 +37,10 @@ func (p *ports) restore(ctx context.Context) {
 			delete(p.broken, id)
 			continue
 		}
-		if err := p.restoreOne(ctx, a); err != nil {
+		if err := p.restoreOne(ctx, a); errors.Is(err, errGone) {
+			gone = append(gone, a)
+			continue
+		} else if err != nil {
 			if p.broken[id] == "" {
 				p.log.Info("port waits for its target", zap.String("target", a.Name), zap.Error(err))
 			}
@@ -45,6 +50,7 @@ func (p *ports) restore(ctx context.Context) {
 		p.mtus[id] = mtu
 		delete(p.broken, id)
 	}
+	p.drop(gone)
 	p.removeStrays(status.Ports)
 }
 

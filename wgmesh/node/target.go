@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,17 +39,17 @@ func parseAddresses(args []string) ([]netip.Prefix, error) {
 }
 
 // target is what an argument of attach means.
-type target struct{ kind, target, name, namespace string }
+type target struct{ kind, target, name, namespace, life string }
 
 // resolve finds out what was typed: a path, a process id, or else a container.
 func (p *ports) resolve(ctx context.Context, text string) (target, error) {
 	if strings.HasPrefix(text, "/") {
-		return target{state.Namespace, text, text, text}, nil
+		return target{kind: state.Namespace, target: text, name: text, namespace: text}, nil
 	}
 	if pid, err := strconv.Atoi(text); err == nil && pid > 0 {
 		path := fmt.Sprintf("/proc/%d/ns/net", pid)
-		if _, err := os.Stat(path); err == nil {
-			return target{state.Process, text, text, path}, nil
+		if life, err := lifeOf(text); err == nil {
+			return target{kind: state.Process, target: text, name: text, namespace: path, life: life}, nil
 		}
 	}
 	c, err := docker.Inspect(ctx, text)
@@ -60,18 +59,24 @@ func (p *ports) resolve(ctx context.Context, text string) (target, error) {
 	if c.PID == 0 {
 		return target{}, api.Errorf(api.CodeFailed, "container %s is not running: start it first", c.Name)
 	}
-	return target{state.Container, c.ID, c.Name, c.Namespace()}, nil
+	return target{kind: state.Container, target: c.ID, name: c.Name, namespace: c.Namespace()}, nil
 }
 
 // namespaceOf finds the namespace of an attachment anew.
 func (p *ports) namespaceOf(ctx context.Context, a state.Attachment) (string, error) {
-	if a.Kind != state.Container {
-		t, err := p.resolve(ctx, a.Target)
-		return t.namespace, err
+	switch a.Kind {
+	case state.Namespace:
+		return a.Target, nil
+	case state.Process:
+		life, err := lifeOf(a.Target)
+		if err == nil && a.Life != life {
+			err = fmt.Errorf("process %s is another one by now: the old one is %w", a.Target, errGone)
+		}
+		return fmt.Sprintf("/proc/%s/ns/net", a.Target), err
 	}
 	c, err := docker.Inspect(ctx, a.Target)
 	if err != nil {
-		return "", err
+		return "", targetError(err)
 	}
 	if c.PID == 0 {
 		return "", fmt.Errorf("container %s is not running", c.Name)
