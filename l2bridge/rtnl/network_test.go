@@ -66,7 +66,7 @@ func TestDamageIsRepaired(t *testing.T) {
 		"port down":       func(w *world) error { return w.links.LinkSetDown(w.link(l2bridge.PortName("a"))) },
 		"snooping on": func(w *world) error {
 			on, attrs := true, netlink.NewLinkAttrs()
-			attrs.Name, attrs.Index = l2bridge.BridgeName(blue), w.link(l2bridge.BridgeName(blue)).Attrs().Index
+			attrs.Name, attrs.Index = "\x00", w.link(l2bridge.BridgeName(blue)).Attrs().Index // no name: see setNetwork
 			return w.links.LinkModify(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &on})
 		},
 		"IPv6 on": func(w *world) error {
