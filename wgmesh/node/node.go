@@ -51,6 +51,7 @@ type Node struct {
 	notary    topology.Notary
 	store     *state.Store
 	keeper    *keeper.Client
+	opened    bool // everything that can be refused was not
 	device    wgmesh.Device
 	hostLinks *netlink.Handle
 	underlay  underlay // at the start

@@ -45,6 +45,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := n.openControl(ctx); err != nil {
 		return err
 	}
+	n.opened = true
 	if err := n.serve(ctx); err != nil {
 		return err
 	}
@@ -71,8 +72,12 @@ func (n *Node) openFiles() (err error) {
 	if err != nil {
 		return err
 	}
+	proxy, err := control.ProxyFrom(c.Proxy)
+	if err != nil {
+		return err
+	}
 	n.shaker, err = control.NewHandshaker(control.Config{
-		Mesh: c.Mesh, Identity: n.identity, Secrets: secrets, Logger: n.log.Named("control"), Proxy: proxyFor(c.Proxy),
+		Mesh: c.Mesh, Identity: n.identity, Secrets: secrets, Logger: n.log.Named("control"), Proxy: proxy,
 		Hello: func() control.LocalHello {
 			return control.LocalHello{Run: n.run, Port: c.Listen.Port, Record: *n.hello.Load()}
 		},
@@ -301,7 +306,13 @@ func (n *Node) close() {
 	if n.device != nil {
 		failed = append(failed, n.device.Close())
 	}
-	if n.keeper != nil {
+	switch {
+	case n.keeper == nil:
+	case !n.opened && n.keeper.Started(): // a start that failed leaves nothing half done
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		failed = append(failed, n.keeper.Stop(ctx))
+	default:
 		failed = append(failed, n.keeper.Close())
 	}
 	if n.store != nil {
