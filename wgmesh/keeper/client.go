@@ -142,6 +142,13 @@ func (c *Client) forget(id uint64) {
 	delete(c.waiting, id)
 }
 
+// Started says whether this process started the keeper; else it was there already.
+func (c *Client) Started() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spawned != nil
+}
+
 // reap looks after a keeper that is our child, once the connection is over.
 func (c *Client) reap() {
 	c.mu.Lock()
