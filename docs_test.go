@@ -80,14 +80,16 @@ func TestProblemCodesAreDocumented(t *testing.T) {
 	}
 }
 
-// problemCode recognizes problems.set(code, subject, severity, message, hint) and problems.check(code, hint, err).
+// problemCode recognizes problems.set(code, subject, severity, message, hint), problems.check(code, hint, err) and
+// problems.replace(code, problems).
 func problemCode(n ast.Node) (string, bool) {
 	call, ok := n.(*ast.CallExpr)
 	if !ok {
 		return "", false
 	}
 	method, ok := call.Fun.(*ast.SelectorExpr)
-	if !ok || (method.Sel.Name != "set" || len(call.Args) != 5) && (method.Sel.Name != "check" || len(call.Args) != 3) {
+	if !ok || (method.Sel.Name != "set" || len(call.Args) != 5) && (method.Sel.Name != "check" || len(call.Args) != 3) &&
+		(method.Sel.Name != "replace" || len(call.Args) != 2) {
 		return "", false
 	}
 	code, ok := call.Args[0].(*ast.BasicLit)
