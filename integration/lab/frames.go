@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -146,6 +147,8 @@ type FrameReport struct {
 	Duplicates uint64 `json:"duplicates"`
 	Changed    uint64 `json:"changed"`
 	First      string `json:"first,omitempty"` // what was wrong with the first that was changed
+	// Missing describes some of the frames of which nothing arrived, spread over all of them.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // Lost counts the frames of which nothing arrived.
@@ -160,13 +163,17 @@ func (r FrameReport) String() string {
 	if r.First != "" {
 		s += ": " + r.First
 	}
+	if len(r.Missing) > 0 {
+		s += "\nmissing among others " + strings.Join(r.Missing, "\n")
+	}
 	return s
 }
 
 // ReceiveFrames takes a stream until all of it has arrived and nothing more came for a while, or until nothing came for
 // ten whiles.
-func ReceiveFrames(ctx context.Context, tap *Tap, s FrameSpec, while time.Duration) (FrameReport, error) {
+func ReceiveFrames(ctx context.Context, tap *Tap, s FrameSpec, while time.Duration) (report FrameReport, err error) {
 	c := frameCheck{report: FrameReport{Sent: s.Count}}
+	defer func() { report.Missing = c.missing(s) }()
 	last := time.Now()
 	for {
 		if err := ctx.Err(); err != nil {
@@ -226,6 +233,24 @@ func (c *frameCheck) take(s FrameSpec, frame []byte) bool {
 	c.seen[n/64] |= 1 << (n % 64)
 	c.report.Received++
 	return true
+}
+
+// missing describes up to 20 frames that were not seen.
+func (c *frameCheck) missing(s FrameSpec) (some []string) {
+	lost := c.report.Lost()
+	step := max(lost/20, 1)
+	at := uint64(0)
+	for n := range s.Count {
+		if n/64 < uint64(len(c.seen)) && c.seen[n/64]&(1<<(n%64)) != 0 {
+			continue
+		}
+		if at%step == 0 && len(some) < 20 {
+			f := s.Frame(n)
+			some = append(some, fmt.Sprintf("frame %d: %d bytes, header % x", n, len(f), f[:18]))
+		}
+		at++
+	}
+	return some
 }
 
 func difference(n uint64, want, got []byte) string {
