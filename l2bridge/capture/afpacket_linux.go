@@ -27,9 +27,6 @@ type AFPacket struct {
 	overflow, trimmed atomic.Uint64
 }
 
-// The kernel's queues: what 100 ms at 5 Gbit/s need. They are forced past the system's limits; only root gets here.
-const queueBytes = 64 << 20
-
 // OpenAFPacket opens the interface in the network namespace of the calling thread.
 func OpenAFPacket(ifname string) (*AFPacket, error) {
 	fail := func(what string, err error) (*AFPacket, error) {

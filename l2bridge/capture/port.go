@@ -25,5 +25,9 @@ type Lost struct {
 	Trimmed  uint64 // longer than the buffer
 }
 
+// queueBytes is what the kernel may queue in front of a capture, forced past the system's limits: some 60 ms at 1 Gbit/s.
+// More would only turn loss, which senders understand, into delay. The kernel doubles it for its own use.
+const queueBytes = 8 << 20
+
 // MaxBatch is how many frames a Read returns at most.
 const MaxBatch = 32

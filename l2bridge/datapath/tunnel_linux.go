@@ -26,9 +26,9 @@ type tunnel struct {
 }
 
 const (
-	// queueBytes is what the kernel may queue; more than the 7 MiB that wireguard-go asks for, since what it delivers
+	// queueBytes is what the kernel may queue: more than the 7 MiB that wireguard-go asks for, since what it delivers
 	// in one burst must fit.
-	queueBytes = 64 << 20
+	queueBytes = 8 << 20
 	leastQueue = 7 << 20
 )
 
