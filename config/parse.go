@@ -204,10 +204,18 @@ func (p *parser) proxy(s string) string {
 	if !strings.Contains(s, "://") {
 		s = "http://" + s // as curl reads HTTPS_PROXY
 	}
+	// The value is never repeated: it may hold a password.
 	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		// The value is not repeated: it may hold a password.
+	switch {
+	case err == nil && u.Scheme == "https":
+		p.fault("proxy", "proxy: a proxy that is itself spoken to in TLS does not work here; want http://HOST:PORT")
+		return ""
+	case err != nil || u.Hostname() == "" || u.Scheme != "http":
 		p.fault("proxy", "proxy: want http://HOST:PORT")
+		return ""
+	}
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || n == 0) {
+		p.fault("proxy", "proxy: port %s is not in 1..65535", clip(u.Port()))
 		return ""
 	}
 	return s
