@@ -175,7 +175,11 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Chmod(st.Mode().Perm()), out.Close())
 }
 
-// environment is our own without the variables that would configure a node: what is set for us is not meant for it.
+// environment is our own without the variables that would configure a node: what is set for us is not meant for it. That
+// includes proxies: no lab has one, and nodes would look for each other through it.
 func environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WEAVEWG_") })
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return strings.HasPrefix(name, "WEAVEWG_") || strings.HasSuffix(strings.ToUpper(name), "_PROXY")
+	})
 }
