@@ -91,8 +91,8 @@ beta: seq 2 in 0.71 ms (direct 192.0.2.2:6783)
 		"wait --for ready":                       {0, "", ""},
 		"wait --for peer=beta":                   {0, "", ""},
 		"wait --for peer=gamma":                  {2, "", "\"gamma\" is ambiguous, use more of the id:\n  " + idGamma1 + " gamma\n  " + idGamma2 + " gamma\n"},
-		"wait --for peer=c1c1c1 --timeout 50ms":  {1, "", "peer=c1c1c1: not in 1s: gamma is down: not reachable directly, and no common peer relays\n"},
-		"wait --for peer=delta --timeout 50ms":   {1, "", "peer=delta: not in 1s: no peer \"delta\": weavewg peers lists them\n"},
+		"wait --for peer=c1c1c1 --timeout 50ms":  {1, "", "peer=c1c1c1: not in 50ms: gamma is down: not reachable directly, and no common peer relays\n"},
+		"wait --for peer=delta --timeout 50ms":   {1, "", "peer=delta: not in 50ms: no peer \"delta\": weavewg peers lists them\n"},
 	} {
 		t.Run(line, func(t *testing.T) {
 			code, out, errOut := typed(t, socket, line)

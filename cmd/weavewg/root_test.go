@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,9 +27,15 @@ import (
 // command runs the real program (TestMain has put it on the path) and returns its exit code and output.
 func command(t *testing.T, attributes *syscall.SysProcAttr, words ...string) (code int, out, errOut string) {
 	t.Helper()
+	return wrapped(t, attributes, append([]string{"weavewg"}, words...)...)
+}
+
+// wrapped is command through another program, such as setpriv.
+func wrapped(t *testing.T, attributes *syscall.SysProcAttr, words ...string) (code int, out, errOut string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // cleanups run when the test's own has ended
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "weavewg", words...)
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 	var o, e bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &o, &e, attributes
 	err := cmd.Run()
@@ -36,7 +43,7 @@ func command(t *testing.T, attributes *syscall.SysProcAttr, words ...string) (co
 		return exit.ExitCode(), o.String(), e.String()
 	}
 	if err != nil {
-		t.Fatalf("weavewg %v: %v", words, err)
+		t.Fatalf("%v: %v", words, err)
 	}
 	return 0, o.String(), e.String()
 }
@@ -83,8 +90,9 @@ func TestNotRoot(t *testing.T) {
 	}
 }
 
-// realNode starts a node of the real program in a network namespace of its own, and takes it down at the end.
-func realNode(t *testing.T) (file, dir string) {
+// realNode starts a node of the real program in a network namespace of its own, and takes it down at the end. prefix is a
+// program that starts it.
+func realNode(t *testing.T, prefix ...string) (file, dir string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "weavewg-test-") // short, for the sockets in it
 	if err != nil {
@@ -101,10 +109,10 @@ func realNode(t *testing.T) (file, dir string) {
 	})
 	apart := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
 	for _, words := range [][]string{
-		{"init", "-c", file, "--run-dir", filepath.Join(dir, "run"), "--state-dir", filepath.Join(dir, "state"), "--log-level", "debug"},
-		{"up", "-d", "-c", file},
+		{"weavewg", "init", "-c", file, "--run-dir", filepath.Join(dir, "run"), "--state-dir", filepath.Join(dir, "state"), "--log-level", "debug"},
+		slices.Concat(prefix, []string{"weavewg", "up", "-d", "-c", file}),
 	} {
-		if code, out, errOut := command(t, apart, words...); code != 0 {
+		if code, out, errOut := wrapped(t, apart, words...); code != 0 {
 			log, _ := os.ReadFile(filepath.Join(dir, "run", "weavewg.log"))
 			t.Fatalf("%v: %d, %s%s\n%s", words, code, out, errOut, log)
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,7 +40,7 @@ func newWaitCommand(a *app) *cobra.Command {
 			}
 			err = c.Await(ctx, wanted)
 			if errors.Is(err, context.DeadlineExceeded) {
-				return fmt.Errorf("%s: not in %s: %s", what, durationText(max(limit, time.Second)), strings.TrimSuffix(strings.TrimPrefix(err.Error(), "gave up waiting: "), ": "+context.DeadlineExceeded.Error()))
+				return fmt.Errorf("%s: not in %s: %s", what, timeout, strings.TrimSuffix(strings.TrimPrefix(err.Error(), "gave up waiting: "), ": "+context.DeadlineExceeded.Error()))
 			}
 			return errors.Join(wrong, err)
 		},

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
 
@@ -310,6 +311,42 @@ func TestRawRequests(t *testing.T) {
 	}
 	if _, err := c.Status(t.Context()); err != nil {
 		t.Errorf("after all that: %v", err)
+	}
+}
+
+// TestSlowRequests stops in the middle of a header and of a body.
+func TestSlowRequests(t *testing.T) {
+	s := NewServer(newSmall(), "test", zap.NewNop())
+	s.headerTimeout, s.bodyTimeout = 50*time.Millisecond, 100*time.Millisecond
+	c, _ := serving(t, s)
+	for name, r := range map[string]struct{ request, answer string }{
+		"header": {"GET /v1/status HTTP/1.1\r\nHost: wea", ""},
+		"body":   {"POST /v1/attach HTTP/1.1\r\nHost: weavewg\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{\"target\"", "HTTP/1.1 408 Request Timeout\r\n"},
+	} {
+		conn, err := net.Dial("unix", c.socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, err = io.WriteString(conn, r.request)
+		if err = errors.Join(err, conn.SetDeadline(time.Now().Add(10*time.Second))); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(answer), r.answer) || r.answer == "" && len(answer) > 0 {
+			t.Errorf("%s: %q, %v", name, answer, err)
+		}
+	}
+	// What is slow to answer is not slow to ask: a stream outlives the timeout of the body.
+	began := time.Now()
+	err := c.Ping(t.Context(), PingRequest{Peer: "beta"}, func(PingReply) error {
+		if time.Since(began) > 250*time.Millisecond {
+			return io.EOF
+		}
+		return nil
+	})
+	if !errors.Is(err, io.EOF) {
+		t.Errorf("ping: %v", err)
 	}
 }
 

@@ -30,7 +30,7 @@ func (s *Server) routes(version string) http.Handler {
 	get("/v1/macs", func(r *http.Request) (any, error) { return answer(b.MACs(r.URL.Query().Get("network"))) })
 	get("/v1/ports", func(*http.Request) (any, error) { return b.Ports(), nil })
 	get("/v1/keys", func(*http.Request) (any, error) { return b.Keys(), nil })
-	get("/v1/counters", func(*http.Request) (any, error) { return b.Counters(), nil })
+	get("/v1/counters", func(*http.Request) (any, error) { return counters(b), nil })
 	get("/v1/report", func(*http.Request) (any, error) { return report(b, version) })
 
 	post(mux, "/v1/attach", func(ctx context.Context, r AttachRequest) (any, error) {
@@ -199,6 +199,12 @@ func forgettable(s Status, target string) error {
 	return Errorf(CodeNotFound, "%s is not a target: weavewg status lists them", target)
 }
 
+func counters(b Backend) Counters {
+	c := b.Counters()
+	c.Schema = CountersSchema
+	return c
+}
+
 // report gathers what helps to find a fault.
 func report(b Backend, version string) (any, error) {
 	macs, err := b.MACs("")
@@ -206,7 +212,7 @@ func report(b Backend, version string) (any, error) {
 		return nil, err
 	}
 	return Report{
-		Schema: ReportSchema, Time: time.Now().UTC(), Status: b.Status(), Counters: b.Counters(), MACs: macs.MACs, Ports: b.Ports().Ports,
+		Schema: ReportSchema, Time: time.Now().UTC(), Status: b.Status(), Counters: counters(b), MACs: macs.MACs, Ports: b.Ports().Ports,
 		Keys: b.Keys(), Config: b.Config(), Versions: versions(version),
 	}, nil
 }

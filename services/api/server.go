@@ -28,11 +28,13 @@ type Server struct {
 	backend Backend
 	handler http.Handler
 	log     *zap.Logger
+
+	headerTimeout, bodyTimeout time.Duration // shorter in a test
 }
 
 // NewServer returns a server for b. version is the program's.
 func NewServer(b Backend, version string, log *zap.Logger) *Server {
-	s := &Server{backend: b, log: log}
+	s := &Server{backend: b, log: log, headerTimeout: headerTimeout, bodyTimeout: bodyTimeout}
 	s.handler = guard(s.routes(version))
 	return s
 }
@@ -42,7 +44,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	streams, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	server := &http.Server{
-		Handler: s.handler, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, IdleTimeout: time.Minute,
+		Handler: s.handler, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: s.headerTimeout, ReadTimeout: s.bodyTimeout, IdleTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return streams },
 		ErrorLog:    zap.NewStdLog(s.log.WithOptions(zap.AddCallerSkip(1))),
 	}

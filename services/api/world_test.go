@@ -55,7 +55,7 @@ func newSmall() *small {
 }
 
 func (s *small) Status() Status     { s.mu.Lock(); defer s.mu.Unlock(); return s.status }
-func (s *small) Counters() Counters { return Counters{Schema: CountersSchema} }
+func (s *small) Counters() Counters { return Counters{} }
 func (s *small) Keys() Keys         { return Keys{Schema: KeysSchema, NodeID: s.status.Node.ID} }
 func (s *small) Config() string     { return "mesh: home\n" }
 
@@ -154,6 +154,11 @@ func (s *small) Down(_ context.Context, purge bool) error {
 // served starts a server on a real socket, and returns a client and what ends the server.
 func served(t *testing.T, b Backend) (*Client, context.CancelFunc) {
 	t.Helper()
+	return serving(t, NewServer(b, "test", zap.NewNop()))
+}
+
+func serving(t *testing.T, s *Server) (*Client, context.CancelFunc) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "weavewg.sock")
 	l, err := Listen(path, "")
 	if err != nil {
@@ -161,7 +166,7 @@ func served(t *testing.T, b Backend) (*Client, context.CancelFunc) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- NewServer(b, "test", zap.NewNop()).Serve(ctx, l) }()
+	go func() { ended <- s.Serve(ctx, l) }()
 	c := NewClient(path)
 	stop := sync.OnceFunc(func() {
 		cancel()
