@@ -49,22 +49,19 @@ func (g *guard) keep(own netip.Addr) {
 // holds compares what we wrote beside each rule; who changes a rule cannot keep that.
 func (*guard) holds(c *nftables.Conn, own netip.Addr) bool {
 	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
-	forward, err := c.ListChain(table, "forward")
-	if err != nil || forward.Policy == nil || *forward.Policy != nftables.ChainPolicyDrop {
-		return false
-	}
-	input, err := c.ListChain(table, "input")
-	if err != nil || input.Policy == nil || *input.Policy != nftables.ChainPolicyDrop {
-		return false
-	}
-	rules, err := c.GetRules(table, input)
-	want := inputRules(own)
-	if err != nil || len(rules) != len(want) {
-		return false
-	}
-	for i, r := range rules {
-		if string(r.UserData) != mark(i, own) {
+	for name, want := range map[string][][]expr.Any{"input": inputRules(own), "forward": forwardRules()} {
+		chain, err := c.ListChain(table, name)
+		if err != nil || chain.Policy == nil || *chain.Policy != nftables.ChainPolicyDrop {
 			return false
+		}
+		rules, err := c.GetRules(table, chain)
+		if err != nil || len(rules) != len(want) {
+			return false
+		}
+		for i, r := range rules {
+			if string(r.UserData) != mark(i, own) {
+				return false
+			}
 		}
 	}
 	return true
@@ -83,12 +80,15 @@ func install(c *nftables.Conn, own netip.Addr) error {
 		Name: "input", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput,
 		Priority: nftables.ChainPriorityFilter, Policy: &drop,
 	})
-	c.AddChain(&nftables.Chain{
+	forward := c.AddChain(&nftables.Chain{
 		Name: "forward", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward,
 		Priority: nftables.ChainPriorityFilter, Policy: &drop,
 	})
 	for i, exprs := range inputRules(own) {
 		c.AddRule(&nftables.Rule{Table: table, Chain: input, Exprs: exprs, UserData: []byte(mark(i, own))})
+	}
+	for i, exprs := range forwardRules() {
+		c.AddRule(&nftables.Rule{Table: table, Chain: forward, Exprs: exprs, UserData: []byte(mark(i, own))})
 	}
 	err := c.Flush()
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOENT) {
@@ -109,6 +109,12 @@ func inputRules(own netip.Addr) [][]expr.Any {
 		fromTunnel(own, unix.IPPROTO_ICMPV6, transport(0, 1), equal([]byte{echoRequest})),
 		fromTunnel(own, unix.IPPROTO_ICMPV6, transport(0, 1), equal([]byte{echoReply})),
 	}
+}
+
+// forwardRules let through what is no forwarding but a bridge's own work: br_netfilter, which Docker may load at any
+// time, shows bridged packets to this chain as well (nft: iifname "br-*" accept).
+func forwardRules() [][]expr.Any {
+	return [][]expr.Any{{load(expr.MetaKeyIIFNAME), equal([]byte("br-")), accept()}}
 }
 
 func fromTunnel(own netip.Addr, protocol byte, more ...expr.Any) []expr.Any {

@@ -2,6 +2,7 @@ package wgdev_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -10,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/weavewg/weavewg/l2bridge/netns"
+	"github.com/weavewg/weavewg/wgmesh"
 )
 
 // heard says whether a datagram from one host's overlay reaches a socket in the other's.
@@ -61,7 +65,7 @@ func TestGuardLetsOnlyVXLANAndEchoIn(t *testing.T) {
 		{"flush", "chain", "inet", "weavewg", "input"},
 		{"add", "rule", "inet", "weavewg", "input", "accept"},
 		{"chain", "inet", "weavewg", "input", "{ policy accept ; }"},
-		{"delete", "chain", "inet", "weavewg", "forward"},
+		{"flush", "chain", "inet", "weavewg", "forward"},
 	} {
 		must(t, inside(b, "nft", tamper...))
 		b.observe()
@@ -75,7 +79,7 @@ func TestGuardLetsOnlyVXLANAndEchoIn(t *testing.T) {
 	}
 	must(t, netns.Do(b.keeper.Namespace(), func() error {
 		rules, err := exec.Command("nft", "list", "ruleset").Output()
-		if n := strings.Count(string(rules), "chain "); err == nil && n != 2 {
+		if n := strings.Count(string(rules), "chain "); err == nil && n != 2 || !strings.Contains(string(rules), `iifname "br-*" accept`) {
 			t.Errorf("%d chains: %s", n, rules)
 		}
 		return err
@@ -86,9 +90,15 @@ func TestOverlayForwardsNothing(t *testing.T) {
 	a := bare(t, 1)
 	a.start()
 	must(t, netns.Do(a.keeper.Namespace(), func() error {
+		return errors.Join(
+			os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0),
+			os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-ip6tables", []byte("1"), 0))
+	}))
+	a.observe()
+	must(t, netns.Do(a.keeper.Namespace(), func() error {
 		for path, want := range map[string]string{
 			"ipv4/conf/all/forwarding": "0", "ipv6/conf/all/forwarding": "0", "ipv6/conf/all/accept_ra": "0",
-			"ipv6/conf/default/accept_ra": "0", "ipv6/conf/all/disable_ipv6": "0",
+			"ipv6/conf/default/accept_ra": "0", "ipv6/conf/all/disable_ipv6": "0", "bridge/bridge-nf-call-ip6tables": "0",
 		} {
 			is, err := os.ReadFile("/proc/sys/net/" + path)
 			if err != nil {
@@ -97,6 +107,43 @@ func TestOverlayForwardsNothing(t *testing.T) {
 			if strings.TrimSpace(string(is)) != want {
 				t.Errorf("%s is %s", path, is)
 			}
+		}
+		return nil
+	}))
+}
+
+// Where br_netfilter is on (Docker's doing), bridged packets meet the guard's forward chain, and must pass.
+func TestGuardLetsBridgedPacketsPass(t *testing.T) {
+	h := bare(t, 1)
+	h.start()
+	must(t, h.dev.Apply([]wgmesh.Op{wgmesh.AddAddress{Address: h.overlay}}))
+	overlay := linksAt(t, h.keeper.Namespace())
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "br-00b10e"
+	bridge := &netlink.Bridge{LinkAttrs: attrs}
+	must(t, overlay.LinkAdd(bridge))
+	must(t, overlay.LinkSetUp(bridge))
+	var ends [2]*os.File
+	for i := range ends {
+		ends[i] = namespace(t)
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MasterIndex = "vp-"+string(rune('a'+i)), bridge.Index
+		veth := netlink.NewVeth(attrs)
+		veth.PeerName, veth.PeerNamespace = "ethwe", netlink.NsFd(ends[i].Fd())
+		must(t, overlay.LinkAdd(veth))
+		must(t, overlay.LinkSetUp(veth))
+		links := linksAt(t, ends[i])
+		inner, err := links.LinkByName("ethwe")
+		must(t, err)
+		must(t, links.AddrAdd(inner, &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 32, 0, byte(i+1)), Mask: net.CIDRMask(12, 32)}}))
+		must(t, links.LinkSetUp(inner))
+	}
+	must(t, netns.Do(h.keeper.Namespace(), func() error {
+		return os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("1"), 0)
+	}))
+	must(t, netns.Do(ends[0], func() error {
+		if said, err := exec.Command("ping", "-c1", "-W3", "10.32.0.2").CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, said)
 		}
 		return nil
 	}))

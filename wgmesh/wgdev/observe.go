@@ -16,10 +16,14 @@ import (
 	"github.com/weavewg/weavewg/wgmesh"
 )
 
-// Observe reads devices, tunnels, address and routes, and puts the guard rules back if somebody removed them. A device
+// Observe reads devices, tunnels, address and routes, and puts the namespace's settings and the guard rules back if
+// somebody changed them. A device
 // whose process was replaced shows without key and peers.
 func (d *Device) Observe() (wgmesh.DeviceStatus, error) {
 	status := wgmesh.DeviceStatus{Kernel: d.kernel, Reason: d.reason}
+	if err := d.settle(); err != nil { // a module that is loaded later brings settings of its own
+		return status, err
+	}
 	links, err := d.links.LinkList()
 	if err != nil {
 		return status, fmt.Errorf("list the overlay's interfaces: %w", err)
