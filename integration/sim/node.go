@@ -1,10 +1,15 @@
 package sim
 
 import (
+	"maps"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/weavewg/weavewg/topology"
 	"github.com/weavewg/weavewg/wgmesh"
@@ -15,8 +20,12 @@ type Node struct {
 	world *World
 	index int
 	addr  netip.Addr
-	core  *wgmesh.Core
 	host  *host
+
+	settings wgmesh.Settings
+	notary   topology.Notary
+	core     *wgmesh.Core
+	run      int // of the daemon: what is under way for an earlier one is lost
 
 	ends    map[wgmesh.SessionID]*end
 	routed  map[wgmesh.SessionID]*stream
@@ -27,7 +36,8 @@ type Node struct {
 	round  timer
 	spec   wgmesh.DeviceSpec
 	wanted uint64 // generation of spec
-	left   bool
+	down   bool   // the daemon does not run
+	left   bool   // on purpose
 
 	snapshot wgmesh.Snapshot
 	state    wgmesh.State
@@ -86,22 +96,82 @@ func (n *Node) newRouted(s *stream) wgmesh.SessionID {
 	return n.lastID
 }
 
+// newCore makes the core of a run from what the last one persisted.
+func (n *Node) newCore() {
+	w := n.world
+	run := w.bytes32()
+	copy(n.settings.Run[:], run[:])
+	n.ends, n.routed = map[wgmesh.SessionID]*end{}, map[wgmesh.SessionID]*stream{}
+	n.streams, n.probes = map[streamKey]*stream{}, map[uint16]probe{}
+	n.inbox, n.wanted, n.snapshot = nil, 0, wgmesh.Snapshot{}
+	newKey := func() wgtypes.Key {
+		k := w.bytes32()
+		k[0] &= 248
+		k[31] = k[31]&127 | 64
+		return k
+	}
+	rng := rand.New(rand.NewPCG(w.rng.Uint64(), uint64(n.index)))
+	n.core = wgmesh.NewCore(n.settings, n.notary, n.state, rng, newKey, w.clock.now)
+}
+
 // boot starts the daemon.
 func (n *Node) boot() {
 	c := n.world.clock
-	n.tick = timer{clock: c, do: func() { n.take(wgmesh.Tick{}) }}
-	n.round = timer{clock: c, do: n.reconcile}
+	run := n.run
+	n.tick = timer{clock: c, do: func() {
+		if n.run == run {
+			n.take(wgmesh.Tick{})
+		}
+	}}
+	n.round = timer{clock: c, do: func() {
+		if n.run == run {
+			n.reconcile()
+		}
+	}}
 	n.post(wgmesh.AddressesChanged{Addrs: []netip.Addr{n.addr}, MTU: payloadMTU})
 	n.round.in(applyTime)
-	c.after(wgmesh.ProbeEvery/probeSlices, n.probe)
+	n.probeAgain(run)
+}
+
+// kill ends the daemon without a word: its kernel closes what it had open.
+func (n *Node) kill() {
+	n.run++
+	n.down = true
+	for _, id := range slices.Sorted(maps.Keys(n.ends)) {
+		n.ends[id].close()
+	}
+}
+
+func (n *Node) restart(d time.Duration) {
+	n.kill()
+	n.world.clock.after(d, func() {
+		n.down = false
+		n.newCore()
+		n.boot()
+	})
+}
+
+// leave takes the node down on purpose: its daemon says so, and its devices go.
+func (n *Node) leave() {
+	n.left = true
+	n.take(wgmesh.Leave{})
+	n.kill()
+	n.host.slots, n.host.routes = map[wgmesh.Slot]*slot{}, map[netip.Addr]wgmesh.Slot{}
 }
 
 // post gives the core an event, after what is being done now.
-func (n *Node) post(e wgmesh.Event) { n.world.clock.after(0, func() { n.take(e) }) }
+func (n *Node) post(e wgmesh.Event) {
+	run := n.run
+	n.world.clock.after(0, func() {
+		if n.run == run {
+			n.take(e)
+		}
+	})
+}
 
 // take steps the core, or keeps the event while the node is frozen.
 func (n *Node) take(e wgmesh.Event) {
-	if n.left {
+	if n.down {
 		return
 	}
 	if n.frozen() {
@@ -115,7 +185,7 @@ func (n *Node) take(e wgmesh.Event) {
 	if n.spinAt.Equal(now) {
 		if n.spin++; n.spin > 5000 {
 			w.violate("node %d: 5000 steps at one instant, the last for %T", n.index, e)
-			n.left = true
+			n.down = true
 			return
 		}
 	} else {
@@ -194,7 +264,7 @@ func (n *Node) send(x wgmesh.Send) {
 // reconcile is wgmesh/node's round: observe, diff, apply, observe, tell.
 func (n *Node) reconcile() {
 	switch {
-	case n.left:
+	case n.down:
 		return
 	case n.frozen():
 		n.round.set(n.thaw)
@@ -219,16 +289,21 @@ func (n *Node) reconcile() {
 	n.round.in(pause)
 }
 
+func (n *Node) probeAgain(run int) {
+	n.world.clock.after(wgmesh.ProbeEvery/probeSlices, func() {
+		if n.run != run {
+			return
+		}
+		if !n.frozen() {
+			n.probe()
+		}
+		n.probeAgain(run)
+	})
+}
+
 // probe is wgmesh/node's prober: an eighth of the links every quarter of a second.
 func (n *Node) probe() {
-	if n.left {
-		return
-	}
 	now := n.world.clock.now
-	n.world.clock.after(wgmesh.ProbeEvery/probeSlices, n.probe)
-	if n.frozen() {
-		return
-	}
 	for back := uint16(0); back <= n.seq && len(n.probes) > 0; back++ { // in order of sending: maps have none
 		seq := n.seq - back
 		if p, ok := n.probes[seq]; ok && now.Sub(p.sent) > wgmesh.ProbeTimeout {
@@ -257,6 +332,8 @@ func (n *Node) packet(_ *wgPeer, source, dst netip.Addr, payload any) {
 	switch p := payload.(type) {
 	case ping:
 		n.host.transmit(packet{source: dst, dst: source, size: 64, payload: pong{p.seq}})
+	case *Flow:
+		p.Got++
 	case pong:
 		if sent, ok := n.probes[p.seq]; ok {
 			delete(n.probes, p.seq)

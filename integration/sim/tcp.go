@@ -39,20 +39,20 @@ type item struct {
 
 // dial lets n try target. The SYN is repeated as Linux does; the handshake takes two round trips.
 func (n *Node) dial(target string) {
-	w := n.world
+	w, run := n.world, n.run
 	far := w.listener(target)
-	if far == nil {
-		w.clock.after(time.Millisecond, func() {
-			n.post(wgmesh.DialFailed{Target: target, Kind: wgmesh.DialUnreachable, Reason: "no such host"})
-		})
-		return
-	}
 	fail := func(after time.Duration, kind wgmesh.DialError, reason string) {
 		w.clock.after(after, func() {
-			n.post(wgmesh.DialFailed{Target: target, Kind: kind, Reason: reason})
+			if n.run == run {
+				n.post(wgmesh.DialFailed{Target: target, Kind: kind, Reason: reason})
+			}
 		})
 	}
-	if far == n {
+	switch far {
+	case nil:
+		fail(time.Millisecond, wgmesh.DialUnreachable, "no such host")
+		return
+	case n:
 		fail(time.Millisecond, wgmesh.DialSelf, "connected to self")
 		return
 	}
@@ -73,9 +73,14 @@ func (n *Node) dial(target string) {
 			fail(wait, wgmesh.DialUnreachable, "connect: timeout")
 			return
 		}
+		if far.down {
+			fail(2*oneWay, wgmesh.DialUnreachable, "connection refused")
+			return
+		}
 		w.clock.after(3*oneWay, func() {
 			switch {
-			case w.net.blocked(n.addr, far.addr), far.frozen(), n.frozen():
+			case n.run != run:
+			case w.net.blocked(n.addr, far.addr), far.frozen(), far.down, n.frozen():
 				fail(handshakeTimeout, wgmesh.DialUnreachable, "handshake: timeout")
 			case len(far.core.Record().Body) == 0:
 				fail(oneWay, wgmesh.DialRefused, "not ready")
@@ -99,7 +104,11 @@ func (w *World) connect(dialler, acceptor *Node, target string) {
 		ID: a.id, Peer: dialler.core.Self(), Record: theirs, Remote: dialler.ephemeral(w.made), Local: acceptor.control(), Export: export,
 	})
 	a.arrival = w.clock.now.Add(w.net.delay(acceptor.addr, dialler.addr))
+	run := dialler.run
 	w.clock.at(a.arrival, func() {
+		if dialler.run != run {
+			return
+		}
 		dialler.post(wgmesh.SessionUp{
 			ID: d.id, Peer: acceptor.core.Self(), Record: ours, Dialled: true, Target: target,
 			Remote: acceptor.control(), Local: dialler.ephemeral(w.made), Export: export,

@@ -8,8 +8,6 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
-
 	"github.com/weavewg/weavewg/topology"
 	"github.com/weavewg/weavewg/wgmesh"
 )
@@ -70,10 +68,7 @@ func New(seed uint64, n int, o Options) *World {
 	}
 	for i := range n {
 		addr := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}).Next()
-		w.Nodes = append(w.Nodes, &Node{
-			world: w, index: i, addr: addr, ends: map[wgmesh.SessionID]*end{}, routed: map[wgmesh.SessionID]*stream{},
-			streams: map[streamKey]*stream{}, probes: map[uint16]probe{},
-		})
+		w.Nodes = append(w.Nodes, &Node{world: w, index: i, addr: addr})
 		w.byAddr[addr] = w.Nodes[i]
 		w.net.places[addr] = place{w.rng.Float64(), w.rng.Float64()}
 	}
@@ -85,25 +80,16 @@ func New(seed uint64, n int, o Options) *World {
 
 // start gives a node its core and the time of its boot.
 func (w *World) start(i int, n *Node, o Options) {
-	key, notary := o.Identity(i)
-	settings := wgmesh.Settings{
-		Mesh: mesh, Name: fmt.Sprintf("n%03d", i), Software: "sim", Key: key, Port: port,
+	n.settings = wgmesh.Settings{
+		Mesh: mesh, Name: fmt.Sprintf("n%03d", i), Software: "sim", Port: port,
 		Networks: []wgmesh.NetworkSettings{{NetworkRef: topology.NetworkRef{Name: "default", VNI: 1}}},
 	}
-	run := w.bytes32()
-	copy(settings.Run[:], run[:])
+	n.settings.Key, n.notary = o.Identity(i)
 	for _, t := range o.Targets(i) {
-		settings.Targets = append(settings.Targets, w.Nodes[t].target())
+		n.settings.Targets = append(n.settings.Targets, w.Nodes[t].target())
 	}
-	rng := rand.New(rand.NewPCG(w.rng.Uint64(), uint64(i)))
-	newKey := func() wgtypes.Key {
-		k := w.bytes32()
-		k[0] &= 248
-		k[31] = k[31]&127 | 64
-		return k
-	}
-	n.core = wgmesh.NewCore(settings, notary, wgmesh.State{}, rng, newKey, w.clock.now)
 	n.host = newHost(n)
+	n.newCore()
 	w.byID[n.core.Self()] = n
 	w.clock.after(time.Duration(w.rng.Int64N(int64(500*time.Millisecond))), n.boot)
 }
@@ -187,3 +173,15 @@ func (w *World) Cut(i, j int) { w.net.cut(w.Nodes[i].addr, w.Nodes[j].addr) }
 
 // Freeze starves a node for d.
 func (w *World) Freeze(i int, d time.Duration) { w.Nodes[i].freeze(d) }
+
+// Restart kills a node's daemon, and starts it again after d. Its host goes on without it.
+func (w *World) Restart(i int, d time.Duration) { w.Nodes[i].restart(d) }
+
+// Leave takes a node down on purpose.
+func (w *World) Leave(i int) { w.Nodes[i].leave() }
+
+// Return starts a node again that was taken down.
+func (w *World) Return(i int) {
+	w.Nodes[i].left = false
+	w.Nodes[i].restart(0)
+}

@@ -1,0 +1,108 @@
+package sim
+
+import (
+	"testing"
+	"time"
+
+	"github.com/weavewg/weavewg/topology"
+	"github.com/weavewg/weavewg/topology/control"
+	"github.com/weavewg/weavewg/wgmesh"
+)
+
+// With real identities, signatures and secrets, and every message through the codec, the same happens as with stand-ins.
+func TestRealNotary(t *testing.T) {
+	secrets, err := control.ParseSecrets([]byte(control.GenerateSecret() + "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := New(3, 20, Options{Codec: true, Identity: func(int) ([32]byte, topology.Notary) {
+		identity, err := control.GenerateIdentity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		notary, err := control.NewNotary(identity, mesh, secrets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return identity.Public(), notary
+	}})
+	reach(t, w, "everybody knows everybody", 10*time.Second, (&everyPair{world: w, ok: known}).holds)
+	reach(t, w, "every link is up", 15*time.Second, (&everyPair{world: w, ok: linked}).holds)
+	reach(t, w, "all graphs are equal", 5*time.Second, w.equal)
+	w.Run(5 * time.Second)
+	settled(t, w)
+	sound(t, w)
+}
+
+// A daemon that is killed and started again finds its tunnels as they were: no packet is lost.
+func TestRestartsLoseNothing(t *testing.T) {
+	const n = 20
+	w := New(4, n, Options{})
+	every := func(ok func(*Node, wgmesh.PeerView) bool) func() bool { return (&everyPair{world: w, ok: ok}).holds }
+	reach(t, w, "every link is up", 15*time.Second, every(linked))
+	w.Run(15 * time.Second) // what is worth saving is saved
+	var flows []*Flow
+	for i := range n {
+		for j := range n {
+			if i != j {
+				flows = append(flows, w.Flow(i, j, 250*time.Millisecond))
+			}
+		}
+	}
+	for round := range 3 {
+		for i := round; i < n; i += 4 {
+			w.Restart(i, time.Duration(1+i%5)*time.Second)
+		}
+		w.Run(20 * time.Second)
+		sound(t, w)
+	}
+	reach(t, w, "every link is up again", 5*time.Second, every(linked))
+	reach(t, w, "all graphs are equal again", 5*time.Second, w.equal)
+	w.Run(150 * time.Second) // every session is renewed, with the keys that were agreed since
+	reach(t, w, "every link is still up", time.Second, every(linked))
+	for _, f := range flows {
+		f.Stop()
+	}
+	w.Run(time.Second)
+	sent, got := 0, 0
+	for _, f := range flows {
+		sent, got = sent+f.Sent, got+f.Got
+	}
+	t.Logf("%d packets, %d arrived", sent, got)
+	if sent != got {
+		t.Errorf("seed %d: %d of %d packets are lost", w.Seed, sent-got, sent)
+	}
+	settled(t, w)
+	sound(t, w)
+}
+
+// A node that is taken down is gone for everybody at once, and comes back as itself.
+func TestLeave(t *testing.T) {
+	const n, gone = 12, 5
+	w := New(5, n, Options{})
+	reach(t, w, "every link is up", 15*time.Second, (&everyPair{world: w, ok: linked}).holds)
+	w.Leave(gone)
+	others := func(i int) bool { return i != gone }
+	reach(t, w, "everybody knows that it left", 2*time.Second, func() bool {
+		for i, x := range w.Nodes {
+			if i == gone {
+				continue
+			}
+			for _, p := range x.core.View().Peers {
+				if p.ID == w.Nodes[gone].core.Self() && (!p.Left || p.Control) {
+					return false
+				}
+			}
+			if len(x.host.slots[0].dev.peers) != n-2 {
+				return false
+			}
+		}
+		return true
+	})
+	w.Run(20 * time.Second)
+	q := everyPair{world: w, ok: linked, among: others}
+	reach(t, w, "the others are as before", time.Second, q.holds)
+	w.Return(gone)
+	reach(t, w, "every link is up again", 15*time.Second, (&everyPair{world: w, ok: linked}).holds)
+	sound(t, w)
+}
