@@ -21,7 +21,7 @@ import (
 var Modules = []string{
 	"crc32c_generic", // libcrc32c asks for the algorithm by an alias
 	"virtio_pci", "virtio_console", "virtio_rng", "9pnet_virtio", "9p", "overlay",
-	"wireguard", "veth", "bridge", "br_netfilter", "tun", "vxlan", "8021q", "dummy", "ifb",
+	"wireguard", "veth", "bridge", "br_netfilter", "tun", "vxlan", "8021q", "dummy", "ifb", "xfrm_user",
 	"nf_tables", "nft_chain_nat", "nft_masq", "nft_ct", "nft_limit", "nft_numgen", "nft_reject_inet",
 	"sch_netem", "sch_tbf", "sch_ingress", "cls_bpf", "cls_u32", "act_mirred",
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,18 +19,28 @@ const (
 	guestProbe  = "/opt/weavewg/probe"
 )
 
+// programs builds weavewg and the probe and brings them into the guest, once.
+var programs = sync.OnceValue(func() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	for from, to := range map[string]string{"../../cmd/weavewg": guestBinary, "../scenarios/probe": guestProbe} {
+		local := filepath.Join("../../.cache/vm", filepath.Base(to))
+		if err := build(local, from); err != nil {
+			return err
+		}
+		if err := booted.Copy(ctx, local, to); err != nil {
+			return err
+		}
+	}
+	return nil
+})
+
 // hosts makes hosts in the guest: named namespaces on one bridge, with the programs at hand.
 func hosts(t *testing.T, names ...string) *scenarios.Env {
 	t.Helper()
 	ctx, g := testContext(t), guest(t)
-	for from, to := range map[string]string{"../../cmd/weavewg": guestBinary, "../scenarios/probe": guestProbe} {
-		local := filepath.Join("../../.cache/vm", filepath.Base(to))
-		if err := build(local, from); err != nil {
-			t.Fatal(err)
-		}
-		if err := g.Copy(ctx, local, to); err != nil {
-			t.Fatal(err)
-		}
+	if err := programs(); err != nil {
+		t.Fatal(err)
 	}
 	script := `
 		ip netns add underlay
@@ -53,7 +64,9 @@ func hosts(t *testing.T, names ...string) *scenarios.Env {
 		ip -n %[1]s addr add %[3]s/24 dev eth0
 		ip -n %[1]s addr add %[4]s/64 dev eth0 nodad`, name, i, site.Addr4, site.Addr6)
 	}
-	must(t, "sh", "-ec", script)
+	if _, err := lab.Must(ctx, g, "sh", "-ec", script); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { // after the test's own context has ended
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()

@@ -186,7 +186,8 @@ func copyFile(from, to string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	_, err = io.Copy(out, in)
+	// Each read is a request to the host: few large ones. Hiding the types keeps io from choosing its own small buffer.
+	_, err = io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{in}, make([]byte, 1<<20))
 	return err
 }
 
