@@ -271,3 +271,29 @@ func TestArgumentsAndEnvironmentHoldNothing(t *testing.T) {
 		}
 	}
 }
+
+// A keeper runs for months: daemons and devices that come and go leave no descriptor in it.
+func TestComingAndGoingLeavesNothingInTheKeeper(t *testing.T) {
+	ns, dir, name := host(t), t.TempDir(), deviceName(t)
+	c := started(t, ns, dir)
+	files := func() int {
+		entries, err := os.ReadDir("/proc/" + strconv.Itoa(c.PID()) + "/fd")
+		must(t, err)
+		return len(entries)
+	}
+	cycle := func() {
+		pid, err := c.WireGuard(t.Context(), name, 1420, 0)
+		must(t, err)
+		must(t, unix.Kill(pid, unix.SIGKILL))
+		event(t, c)
+		must(t, c.Drop(t.Context(), name))
+		must(t, c.Close())
+		c = started(t, ns, dir)
+	}
+	cycle()
+	before := files()
+	for range 5 {
+		cycle()
+	}
+	eventually(t, "as many descriptors as before", func() bool { return files() <= before })
+}
