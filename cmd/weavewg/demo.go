@@ -76,6 +76,8 @@ type demo struct {
 	start time.Time
 	stage *demoStage
 	watch *demoWatch
+
+	inside int // times that the canary was seen in the container that it was sent to
 }
 
 func runDemo(ctx context.Context, out io.Writer) (err error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -133,6 +134,11 @@ func (d *demo) tcp(ctx context.Context) error {
 		return err
 	}
 	defer sink.Close()
+	stop, err := d.countInside(ctx, b)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	t, err := lab.Send(ctx, a.container, sink.Addr(), size, []byte(demoCanary))
@@ -141,6 +147,26 @@ func (d *demo) tcp(ctx context.Context) error {
 	}
 	d.did("TCP", "%s to %s: %d MiB at %.0f Mbit/s, same SHA-256 at both ends", a.name(), b.name(), size>>20, t.Mbits())
 	return nil
+}
+
+// countInside counts the canary where it may be seen, in the container that receives it: a search on the underlay
+// that finds nothing means something only if it would find it.
+func (d *demo) countInside(ctx context.Context, h *demoHost) (stop func(), err error) {
+	tap, err := lab.OpenTap(h.container, "ethwe")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// It ends by cancel; if by anything else, the count stays low, which is noticed.
+		_ = tap.ReceiveUntil(ctx, func(f lab.Frame) bool {
+			d.inside += bytes.Count(f.Data, []byte(demoCanary))
+			return false
+		})
+	}()
+	return func() { cancel(); <-done; _ = tap.Close() }, nil
 }
 
 func (d *demo) broadcast(ctx context.Context) error {
@@ -194,7 +220,7 @@ func (d *demo) tables(ctx context.Context) error {
 		}
 		d.say("\nweavewg %s, on alpha:", verb)
 		for line := range strings.Lines(out) {
-			fmt.Fprintf(d.out, "  %s", line)
+			fmt.Fprintln(d.out, strings.TrimRight("  "+line, " \n"))
 		}
 	}
 	return nil
