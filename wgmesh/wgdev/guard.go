@@ -101,11 +101,16 @@ func install(c *nftables.Conn, own netip.Addr) error {
 //
 //	iifname "lo" accept
 //	iifname "wg-*" ip6 daddr OWN udp dport 4789 accept
+//	iifname "wg-*" ip6 daddr OWN meta l4proto udp frag frag-off != 0 accept
 //	iifname "wg-*" ip6 daddr OWN icmpv6 type echo-request accept    (and echo-reply)
+//
+// This hook sees IPv6 fragments before they are put together. A VLAN-tagged frame of the full MTU comes in two: later
+// fragments name no port, and without a first one, which does, nothing comes of them.
 func inputRules(own netip.Addr) [][]expr.Any {
 	return [][]expr.Any{
 		{load(expr.MetaKeyIIFNAME), equal([]byte("lo\x00")), accept()},
 		fromTunnel(own, unix.IPPROTO_UDP, transport(2, 2), equal([]byte{vxlanPort >> 8, vxlanPort & 0xff})),
+		fromTunnel(own, unix.IPPROTO_UDP, laterFragment()...),
 		fromTunnel(own, unix.IPPROTO_ICMPV6, transport(0, 1), equal([]byte{echoRequest})),
 		fromTunnel(own, unix.IPPROTO_ICMPV6, transport(0, 1), equal([]byte{echoReply})),
 	}
@@ -132,6 +137,15 @@ func load(key expr.MetaKey) expr.Any { return &expr.Meta{Key: key, Register: 1} 
 
 func transport(offset, length uint32) expr.Any {
 	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: length}
+}
+
+// laterFragment matches a fragment header (RFC 8200, 4.5) whose offset is not zero.
+func laterFragment() []expr.Any {
+	return []expr.Any{
+		&expr.Exthdr{DestRegister: 1, Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, Op: expr.ExthdrOpIpv6},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 2, Mask: []byte{0xff, 0xf8}, Xor: []byte{0, 0}},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{0, 0}},
+	}
 }
 
 func equal(data []byte) expr.Any {

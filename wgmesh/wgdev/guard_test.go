@@ -20,6 +20,12 @@ import (
 // heard says whether a datagram from one host's overlay reaches a socket in the other's.
 func heard(t *testing.T, from, to *host, target netip.Addr, port int) bool {
 	t.Helper()
+	return heardWhole(t, from, to, target, port, 1)
+}
+
+// heardWhole does so for a datagram of some size.
+func heardWhole(t *testing.T, from, to *host, target netip.Addr, port, size int) bool {
+	t.Helper()
 	var in, out net.PacketConn
 	must(t, netns.Do(to.keeper.Namespace(), func() (err error) {
 		in, err = net.ListenUDP("udp6", &net.UDPAddr{Port: port})
@@ -31,14 +37,28 @@ func heard(t *testing.T, from, to *host, target netip.Addr, port int) bool {
 		return err
 	}))
 	defer out.Close()
-	_, err := out.WriteTo([]byte("x"), &net.UDPAddr{IP: target.AsSlice(), Port: port})
+	_, err := out.WriteTo(make([]byte, size), &net.UDPAddr{IP: target.AsSlice(), Port: port})
 	must(t, err)
 	must(t, in.SetReadDeadline(time.Now().Add(300*time.Millisecond)))
-	_, _, err = in.ReadFrom(make([]byte, 10))
+	n, _, err := in.ReadFrom(make([]byte, size+1))
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(err)
 	}
-	return err == nil
+	return err == nil && n == size
+}
+
+// A VLAN-tagged frame of the full MTU makes a datagram that does not fit the tunnel in one piece.
+func TestGuardLetsFragmentsOfVXLANIn(t *testing.T) {
+	a, b := pair(t)
+	a.converge(a.spec(b))
+	b.converge(b.spec(a))
+	a.ping(b.overlay, 5*time.Second)
+	if !heardWhole(t, a, b, b.overlay, 4789, 4000) {
+		t.Error("VXLAN in fragments does not pass")
+	}
+	if heardWhole(t, a, b, b.overlay, 4790, 4000) {
+		t.Error("another port passes in fragments")
+	}
 }
 
 func TestGuardLetsOnlyVXLANAndEchoIn(t *testing.T) {
