@@ -177,6 +177,9 @@ func (w *World) Freeze(i int, d time.Duration) { w.Nodes[i].freeze(d) }
 // Restart kills a node's daemon, and starts it again after d. Its host goes on without it.
 func (w *World) Restart(i int, d time.Duration) { w.Nodes[i].restart(d) }
 
+// Amnesia makes a node's next run start without what the last one persisted.
+func (w *World) Amnesia(i int) { w.Nodes[i].state = wgmesh.State{} }
+
 // Leave takes a node down on purpose.
 func (w *World) Leave(i int) { w.Nodes[i].leave() }
 
