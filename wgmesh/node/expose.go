@@ -70,15 +70,6 @@ func (p *ports) configure(c *config.Config) error {
 	if slices.EqualFunc(list, p.list, func(x, y state.Attachment) bool { return x.MAC == y.MAC }) {
 		return nil
 	}
-	if err := p.store.SetAttachments(list); err != nil {
-		return err
-	}
-	p.list = list
-	var failed []error
-	for _, a := range gone {
-		failed = append(failed, p.edge.Unplug(portID(a)))
-		p.forget(a)
-	}
-	p.look()
-	return errors.Join(failed...)
+	defer p.look()
+	return p.shrink(list, gone)
 }

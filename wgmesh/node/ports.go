@@ -179,17 +179,23 @@ func (p *ports) remove(ctx context.Context, match func(state.Attachment) bool, n
 	if len(gone)+len(thinner) == 0 {
 		return api.Errorf(api.CodeNotFound, "%s%s", absent, inNetwork(network))
 	}
-	if err := p.store.SetAttachments(rest); err != nil {
+	failed := []error{p.shrink(rest, gone)}
+	for _, a := range thinner {
+		failed = append(failed, p.thin(ctx, a, addresses))
+	}
+	return errors.Join(failed...)
+}
+
+// shrink makes list the list of ports, on the disk first, and unplugs those that it lost.
+func (p *ports) shrink(list, gone []state.Attachment) error {
+	if err := p.store.SetAttachments(list); err != nil {
 		return err
 	}
-	p.list = rest
+	p.list = list
 	var failed []error
 	for _, a := range gone {
 		failed = append(failed, p.edge.Unplug(portID(a)))
 		p.forget(a)
-	}
-	for _, a := range thinner {
-		failed = append(failed, p.thin(ctx, a, addresses))
 	}
 	return errors.Join(failed...)
 }
