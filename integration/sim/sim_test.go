@@ -30,8 +30,6 @@ func reach(t *testing.T, w *World, what string, limit time.Duration, cond func()
 	t.Logf("%s: %v", what, took)
 }
 
-func all(int) bool { return true }
-
 // settled checks what must hold once nothing changes any more.
 func settled(t *testing.T, w *World) {
 	t.Helper()
