@@ -77,7 +77,8 @@ func startChild(ctx context.Context, d *userDevice) (*child, error) {
 	_ = ready.SetReadDeadline(time.Now().Add(startTimeout))
 	if _, err := io.ReadFull(ready, make([]byte, 1)); err != nil {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			c.terminate(stopTimeout) // it closed the pipe, so it is ending anyway
+			c.await(stopTimeout) // it closed the pipe, so it is ending, with a reason
+			c.terminate(0)
 			return nil, fmt.Errorf("the WireGuard process of %s ended: %s", d.name, c.reason)
 		}
 		c.terminate(0)
@@ -102,14 +103,18 @@ func (c *child) wait(ctx context.Context) string {
 func (c *child) terminate(grace time.Duration) {
 	if grace > 0 {
 		_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-		timer := time.NewTimer(grace)
-		defer timer.Stop()
-		select {
-		case <-c.exited:
-			return
-		case <-timer.C:
-		}
+		c.await(grace)
 	}
 	_ = c.cmd.Process.Kill() // it may have ended
 	<-c.exited
+}
+
+// await waits for the child's own end, at most so long.
+func (c *child) await(most time.Duration) {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-c.exited:
+	case <-timer.C:
+	}
 }
