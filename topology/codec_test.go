@@ -125,6 +125,7 @@ func TestDecodeMessageRefuses(t *testing.T) {
 		{"long id", "a108a20151" + id + "11" + "02a201010201", "17 bytes"},
 		{"id as array", "a108a20190" + strings.Repeat("01", 16) + "02a201010201", ""},
 		{"zero id", "a108a20150" + strings.Repeat("00", 16) + "02a201010201", "nobody"},
+		{"floor of 2^63", "a108a20150" + id + "02a2011b8000000000000000" + "0201", "beyond what a node can reach"},
 		{"null version", "a108a20150" + id + "02f6", "type or length"},
 		{"missing version", "a108a10150" + id, "type or length"},
 		{"null in a list", "a101a10181f6", "type or length"},

@@ -46,7 +46,7 @@ func genEndpoint(t *rapid.T) Endpoint {
 }
 
 func genVersion(t *rapid.T) Version {
-	return Version{Epoch: rapid.Uint64().Draw(t, "epoch"), Seq: rapid.Uint64().Draw(t, "seq")}
+	return Version{Epoch: rapid.Uint64Max(maxVersion-1).Draw(t, "epoch"), Seq: rapid.Uint64Max(maxVersion-1).Draw(t, "seq")}
 }
 
 func genSlice[T any](t *rapid.T, most int, one func(*rapid.T) T) []T {

@@ -33,6 +33,9 @@ func (r *Record) validate() error {
 	if r.Key == [32]byte{} {
 		return errors.New("identity key is zero")
 	}
+	if err := r.Version.validate(); err != nil {
+		return err
+	}
 	if err := CheckName(r.Name); err != nil {
 		return fmt.Errorf("name: %w", err)
 	}
@@ -48,6 +51,16 @@ func (r *Record) validate() error {
 		return fmt.Errorf("MTU %d is below %d", r.MTU, minMTU)
 	}
 	return errors.Join(r.validateAddrs(), r.validateSlots(), r.validateNetworks(), r.validateEdges())
+}
+
+// maxVersion is above any number of starts or changes that a node can make; from there no version could overflow.
+const maxVersion = 1 << 62
+
+func (v Version) validate() error {
+	if v.Epoch >= maxVersion || v.Seq >= maxVersion {
+		return fmt.Errorf("version %d.%d is beyond what a node can reach", v.Epoch, v.Seq)
+	}
+	return nil
 }
 
 func (r *Record) validateAddrs() error {
@@ -202,6 +215,8 @@ func (m *Message) validate() error {
 		return m.Routed.validate()
 	case m.Forget != nil && m.Forget.Node.IsZero():
 		return errors.New("forget names nobody")
+	case m.Forget != nil:
+		return m.Forget.Floor.validate()
 	case m.Bye != nil && len(m.Bye.Reason) > maxReason:
 		return fmt.Errorf("reason of %d bytes, at most %d", len(m.Bye.Reason), maxReason)
 	}

@@ -33,6 +33,8 @@ func TestValidate(t *testing.T) {
 		want  string
 	}{
 		{"zero identity", func(r *Record) { r.Key = [32]byte{} }, "identity key is zero"},
+		{"epoch of 2^63", func(r *Record) { r.Version.Epoch += 1 << 63 }, "beyond what a node can reach"},
+		{"version of 2^63", func(r *Record) { r.Version.Seq += 1 << 63 }, "beyond what a node can reach"},
 		{"no name", func(r *Record) { r.Name = "" }, "name: is empty"},
 		{"long name", func(r *Record) { r.Name = strings.Repeat("x", 64) }, "64 bytes"},
 		{"control character", func(r *Record) { r.Name = "a\x1b[31m" }, "unprintable U+001B"},
