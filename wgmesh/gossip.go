@@ -41,7 +41,9 @@ func (c *Core) merge(sealed topology.Sealed, rec *topology.Record, from SessionI
 	if !c.isPresent(id) {
 		c.contacts.nudge(c.now, id) // it is back, or new
 	}
-	c.relateLink(id, rec)
+	if why := c.relateLink(id, rec); why != "" {
+		c.note(Warn, "key-refused", id, why)
+	}
 	c.stale = true
 	c.wakeAt(c.rerouteDue())
 	c.flood(topology.Message{Records: []topology.Sealed{sealed}}, from)
@@ -59,7 +61,16 @@ func (c *Core) mergeOwn(rec *topology.Record) {
 			c.note(Error, "duplicate-identity", c.self, fmt.Sprintf("another node runs with a copy of our identity (run %x): give one of them a new one (down --purge, init)", rec.Run))
 		}
 	}
-	c.own.Version = topology.Version{Epoch: rec.Version.Epoch + 1}
+	c.rise(rec.Version)
+}
+
+// rise moves the own version past one under which the mesh knows us, or has forgotten us, already: our state was lost or
+// is an old copy. Without it our records would stay out.
+func (c *Core) rise(past topology.Version) {
+	if past.Less(c.own.Version) {
+		return
+	}
+	c.own.Version = topology.Version{Epoch: past.Epoch + 1}
 	c.state.Epoch = c.own.Version.Epoch
 	c.do(Persist{c.state})
 	c.touch()
@@ -69,12 +80,25 @@ func (c *Core) takeRecords(s *session, sealed []topology.Sealed) {
 	for _, one := range sealed {
 		rec, err := c.notary.Open(one)
 		if err != nil {
-			c.note(Warn, "record-refused", s.peer, "a record that it passed on: "+err.Error())
+			c.refuse(s, err)
 			continue
 		}
 		c.merge(one, rec, s.id)
 	}
 }
+
+// refuse counts news that are not valid; whoever sends many of them is written about once a while.
+func (c *Core) refuse(s *session, err error) {
+	s.refused++
+	if !s.refusedAt.IsZero() && c.now.Sub(s.refusedAt) < refusedEvery {
+		return
+	}
+	s.refusedAt = c.now
+	c.note(Warn, "record-refused", s.peer, fmt.Sprintf("dropped what it passed on (%d times so far): %v", s.refused, err))
+}
+
+// refusedEvery is how far apart notes about the news of one session are.
+const refusedEvery = time.Minute
 
 // flood sends to every direct session but one.
 func (c *Core) flood(m topology.Message, except SessionID) {
@@ -177,13 +201,29 @@ func (c *Core) forgetNode(id topology.NodeID) {
 }
 
 func (c *Core) takeForget(s *session, f topology.Forget) {
-	rec := c.graph.Get(f.Node)
-	if rec == nil || f.Floor.Less(rec.Version) || c.isPresent(f.Node) || f.Node == c.self {
-		return // already gone, or back meanwhile
+	known := c.own.Version
+	if f.Node != c.self {
+		rec := c.graph.Get(f.Node)
+		if rec == nil || f.Floor.Less(rec.Version) || c.isPresent(f.Node) {
+			return // already gone, or back meanwhile
+		}
+		known = rec.Version
+	}
+	if f.Floor.Epoch > known.Epoch && f.Floor.Epoch-known.Epoch > maxLeap {
+		c.refuse(s, fmt.Errorf("forget %s up to version %d.%d: it is at %d.%d", c.name(f.Node), f.Floor.Epoch, f.Floor.Seq, known.Epoch, known.Seq))
+		return
+	}
+	if f.Node == c.self {
+		c.rise(f.Floor)
+		return
 	}
 	c.forget(f)
 	c.flood(topology.Message{Forget: &f}, s.id)
 }
+
+// maxLeap is how many starts of a node another one may have missed. A floor is not signed by the node that it is about: no
+// single one may use up its version numbers.
+const maxLeap = 1 << 32
 
 func (c *Core) forget(f topology.Forget) {
 	c.note(Info, "node-forgotten", f.Node, "dropped from the mesh")

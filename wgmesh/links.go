@@ -27,16 +27,25 @@ func (c *Core) relateLinks() {
 }
 
 // relateLink makes, keeps or drops the link to one node. It happens as soon as the record is here: the peer may begin to
-// agree on a key at once.
-func (c *Core) relateLink(id topology.NodeID, rec *topology.Record) {
+// agree on a key at once. It returns why the key in the record is refused, if it is.
+func (c *Core) relateLink(id topology.NodeID, rec *topology.Record) (refused string) {
 	if id == c.self {
-		return
+		return ""
 	}
 	if rec.Left || len(rec.Slots) == 0 || !c.shares(rec) {
 		c.unlink(id)
-		return
+		return ""
 	}
 	l := c.links[id]
+	if l == nil || l.tunnel.key != rec.Slots[0].Key {
+		if why := c.takenKey(id, rec.Slots[0].Key); why != "" {
+			c.unlink(id)
+			return why
+		}
+		if gone := c.holder(id, rec.Slots[0].Key); gone != nil {
+			c.unlink(gone.peer)
+		}
+	}
 	if l == nil {
 		l = &link{peer: id, address: topology.OverlayAddress(c.settings.Mesh, id)}
 		c.links[id] = l
@@ -48,6 +57,30 @@ func (c *Core) relateLink(id topology.NodeID, rec *topology.Record) {
 	} else {
 		l.tunnel.peerPort = slot.Port
 	}
+	return ""
+}
+
+// takenKey says why a node cannot have a WireGuard key: it is ours (WireGuard ignores such a peer without a word), or
+// another node's. A device has one peer entry a key, so whoever states the key of another node would take its tunnel
+// over; who had it first keeps it, unless that node is gone.
+func (c *Core) takenKey(id topology.NodeID, key wgtypes.Key) string {
+	if key == c.slot.public {
+		return "its record states our own WireGuard key"
+	}
+	if l := c.holder(id, key); l != nil && (c.isPresent(l.peer) || l.tunnel.live(c.now)) {
+		return "its record states the WireGuard key of " + c.name(l.peer) + ", which keeps it"
+	}
+	return ""
+}
+
+// holder is the link of another node than id whose tunnel has a key; there is at most one.
+func (c *Core) holder(id topology.NodeID, key wgtypes.Key) *link {
+	for _, l := range c.links {
+		if l.peer != id && l.tunnel.key == key {
+			return l
+		}
+	}
+	return nil
 }
 
 func (c *Core) unlink(id topology.NodeID) {

@@ -28,6 +28,8 @@ type session struct {
 	differs   int               // pongs in a row that told of another graph
 	told      topology.Endpoint // the last Seen that we sent
 	used      time.Time         // when a routed session last carried something of use
+	refused   int               // news that were not valid
+	refusedAt time.Time         // when that was last written about
 }
 
 const (

@@ -130,9 +130,15 @@ func (c *Core) viewPeer(id topology.NodeID, rec *topology.Record) PeerView {
 	}
 	l := c.links[id]
 	if l == nil {
-		p.Reason = "no network in common"
-		if rec.Left {
+		switch {
+		case rec.Left:
 			p.Reason = "taken down"
+		case !c.shares(rec):
+			p.Reason = "no network in common"
+		case len(rec.Slots) == 0:
+			p.Reason = "its record states no WireGuard key"
+		default:
+			p.Reason = c.takenKey(id, rec.Slots[0].Key)
 		}
 		return p
 	}
