@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -163,5 +164,24 @@ func TestServe(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSeriesAreDocumented wants every series in docs/metrics.md.
+func TestSeriesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(&collector{source: three(time.Now()), now: time.Now})
+	families, err := registry.Gather()
+	if err != nil || len(families) < 20 {
+		t.Fatalf("%d series, %v", len(families), err)
+	}
+	for _, f := range families {
+		if !strings.Contains(string(text), "`"+f.GetName()+"`") {
+			t.Errorf("docs/metrics.md lacks %s", f.GetName())
+		}
 	}
 }
