@@ -119,17 +119,12 @@ type reader struct {
 	msgs    [MaxBatch]unix.Mmsghdr
 	iovs    [MaxBatch][2]unix.Iovec
 	vnet    [MaxBatch][vnetHeader]byte
-	control [MaxBatch][auxSpace]byte
+	control [MaxBatch]auxdata
 	slots   [][]byte
 	want, n int
 	errno   syscall.Errno
 	call    func(fd uintptr) bool
 }
-
-var auxSpaceNow = unix.CmsgSpace(int(unsafe.Sizeof(unix.TpacketAuxdata{})))
-
-// auxSpace is CMSG_SPACE(sizeof(struct tpacket_auxdata)) on the widest machine, rounded up.
-const auxSpace = 64
 
 func (r *reader) init() {
 	memory := make([]byte, MaxBatch*slotSize)
@@ -143,7 +138,7 @@ func (r *reader) init() {
 		h := &r.msgs[i].Hdr
 		h.Iov = &r.iovs[i][0]
 		h.SetIovlen(2)
-		h.Control = &r.control[i][0]
+		h.Control = (*byte)(unsafe.Pointer(&r.control[i]))
 	}
 	r.call = r.recvmmsg
 }
@@ -152,7 +147,7 @@ func (r *reader) init() {
 // calls that may (it looks after them every 20 µs, and takes the processor away) cost a fifth of the datapath's CPU.
 func (r *reader) recvmmsg(fd uintptr) bool {
 	for i := range r.want {
-		r.msgs[i].Hdr.SetControllen(auxSpaceNow)
+		r.msgs[i].Hdr.SetControllen(int(unsafe.Sizeof(r.control[i])))
 	}
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), uintptr(r.want), 0, 0, 0)
@@ -201,7 +196,7 @@ func (p *AFPacket) frame(i int, f *l2bridge.Frame) (ok bool) {
 		return false
 	}
 	f.Data = r.slots[i][tagRoom : tagRoom+n]
-	if tci, tpid, tagged := vlanOf(r.control[i][:], int(m.Hdr.Controllen)); tagged && n >= 12 {
+	if tci, tpid, tagged := r.control[i].vlan(int(m.Hdr.Controllen)); tagged && n >= 12 {
 		f.Data = retag(r.slots[i][:tagRoom+n], tci, tpid, &f.Offload)
 	}
 	return true

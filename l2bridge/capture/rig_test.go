@@ -57,7 +57,25 @@ func newPair(t *testing.T) *pair {
 		})
 		ok(t, p.links.LinkSetUp(p.link(name)))
 	}
+	p.wait("po", "ca")
 	return p
+}
+
+// wait waits until interfaces carry frames: before the kernel has noticed the carrier (net/core/link_watch.c) they
+// throw away what is sent.
+func (p *pair) wait(names ...string) {
+	p.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	end := time.Now().Add(10 * time.Second)
+	for _, name := range names {
+		for ; p.link(name).Attrs().OperState != netlink.OperUp; <-tick.C {
+			if time.Now().After(end) {
+				p.t.Fatalf("%s does not come up", name)
+			}
+		}
+		ok(p.t, p.links.LinkSetUp(p.link(name))) // waits for the lock under which the above is done
+	}
 }
 
 func (p *pair) link(name string) netlink.Link {

@@ -17,24 +17,23 @@ const (
 	tpStatusVLANTPIDValid = 1 << 6 // TP_STATUS_VLAN_TPID_VALID
 )
 
-// vlanOf finds the tag in the control message of a captured frame.
-func vlanOf(control []byte, n int) (tci, tpid uint16, ok bool) {
-	const header = unix.SizeofCmsghdr
-	if n < header+int(unsafe.Sizeof(unix.TpacketAuxdata{})) || n > len(control) {
+// auxdata is the control message PACKET_AUXDATA.
+type auxdata struct {
+	unix.Cmsghdr
+	unix.TpacketAuxdata
+	_ [4]byte // to CMSG_SPACE
+}
+
+// vlan returns the tag that was taken out of a frame, whose control message has n bytes.
+func (a *auxdata) vlan(n int) (tci, tpid uint16, ok bool) {
+	if n < unix.CmsgLen(int(unsafe.Sizeof(a.TpacketAuxdata))) || a.Level != unix.SOL_PACKET || a.Type != unix.PACKET_AUXDATA ||
+		a.Status&tpStatusVLANValid == 0 {
 		return 0, 0, false
 	}
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
-	if h.Level != unix.SOL_PACKET || h.Type != unix.PACKET_AUXDATA {
-		return 0, 0, false
+	if a.Status&tpStatusVLANTPIDValid == 0 {
+		return a.Vlan_tci, l2bridge.EtherTypeVLAN, true
 	}
-	aux := (*unix.TpacketAuxdata)(unsafe.Pointer(&control[unix.CmsgLen(0)]))
-	if aux.Status&tpStatusVLANValid == 0 {
-		return 0, 0, false
-	}
-	if aux.Status&tpStatusVLANTPIDValid == 0 {
-		return aux.Vlan_tci, l2bridge.EtherTypeVLAN, true
-	}
-	return aux.Vlan_tci, aux.Vlan_tpid, true
+	return a.Vlan_tci, a.Vlan_tpid, true
 }
 
 // retag puts the tag back between the addresses and the type of the frame that starts tagRoom into slot, and moves

@@ -1,7 +1,6 @@
 package datapath
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"syscall"
 	"unsafe"
@@ -15,13 +14,20 @@ const maxReceives = 32
 // packetRoom is the longest that a receive can be: 64 KiB of coalesced datagrams.
 const packetRoom = 65536
 
+// segmentSizes is the control message UDP_GRO.
+type segmentSizes struct {
+	unix.Cmsghdr
+	size int32
+	_    [12]byte // to CMSG_SPACE(4) and more
+}
+
 // receiver holds the memory of recvmmsg.
 type receiver struct {
 	tunnel  *tunnel
 	msgs    [maxReceives]unix.Mmsghdr
 	iovs    [maxReceives]unix.Iovec
 	names   [maxReceives]unix.RawSockaddrInet6
-	control [maxReceives][64]byte
+	control [maxReceives]segmentSizes
 	memory  []byte
 	n       int
 	errno   syscall.Errno
@@ -37,7 +43,7 @@ func newReceiver(t *tunnel) *receiver {
 		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
 		h.Iov = &r.iovs[i]
 		h.SetIovlen(1)
-		h.Control = &r.control[i][0]
+		h.Control = (*byte)(unsafe.Pointer(&r.control[i]))
 	}
 	r.call = r.recvmmsg
 	return r
@@ -47,7 +53,7 @@ func (r *receiver) recvmmsg(fd uintptr) bool {
 	for i := range r.msgs {
 		h := &r.msgs[i].Hdr
 		h.Namelen = unix.SizeofSockaddrInet6
-		h.SetControllen(len(r.control[i]))
+		h.SetControllen(int(unsafe.Sizeof(r.control[i])))
 	}
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), maxReceives, 0, 0, 0)
@@ -75,13 +81,9 @@ func (r *receiver) packet(i int) (from netip.Addr, data []byte, size int) {
 	m := &r.msgs[i]
 	data = r.memory[i*packetRoom : i*packetRoom+int(min(m.Len, packetRoom))]
 	size = len(data)
-	if n := int(m.Hdr.Controllen); n >= unix.CmsgLen(4) {
-		c := (*unix.Cmsghdr)(unsafe.Pointer(&r.control[i][0]))
-		if c.Level == unix.SOL_UDP && c.Type == unix.UDP_GRO {
-			if s := int(int32(binary.NativeEndian.Uint32(r.control[i][unix.CmsgLen(0):]))); s > 0 {
-				size = s
-			}
-		}
+	c := &r.control[i]
+	if int(m.Hdr.Controllen) >= unix.CmsgLen(4) && c.Level == unix.SOL_UDP && c.Type == unix.UDP_GRO && c.size > 0 {
+		size = int(c.size)
 	}
 	return netip.AddrFrom16(r.names[i].Addr), data, size
 }

@@ -114,6 +114,16 @@ func veth(t testing.TB, h *netlink.Handle, name, peer string, mtu int, other *os
 	}
 	ok(t, h.LinkSetUp(link(t, h, name)))
 	ok(t, there.LinkSetUp(link(t, there, peer)))
+	waitUp(t, h, name)
+	waitUp(t, there, peer)
+}
+
+// waitUp waits until an interface carries frames: before the kernel has noticed the carrier (net/core/link_watch.c) it
+// throws away what is sent.
+func waitUp(t testing.TB, h *netlink.Handle, name string) {
+	t.Helper()
+	eventually(t, 10*time.Second, name+" up", func() bool { return link(t, h, name).Attrs().OperState == netlink.OperUp })
+	ok(t, h.LinkSetUp(link(t, h, name))) // waits for the lock under which the above is done
 }
 
 // newHosts makes n hosts on one wire, each with a datapath that runs.

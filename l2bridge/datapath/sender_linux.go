@@ -1,7 +1,6 @@
 package datapath
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"syscall"
@@ -19,10 +18,16 @@ const (
 	// WireGuard in user space, which reads at most 65,535 bytes from its TUN.
 	maxDatagrams = 65535 - 40 - 8
 	// maxSends is how many sends go down in one system call; recent ones are open for more datagrams to the same peer.
-	maxSends  = 64
-	recent    = 8
-	sizeSpace = 32 // CMSG_SPACE(2), rounded up
+	maxSends = 64
+	recent   = 8
 )
+
+// segmentSize is the control message UDP_SEGMENT.
+type segmentSize struct {
+	unix.Cmsghdr
+	size uint16
+	_    [6]byte // to CMSG_SPACE(2)
+}
 
 // sender gathers the datagrams of a batch and sends them. Datagrams of one length to one peer go down together, cut
 // apart again by the kernel (UDP_SEGMENT) as late as possible; the last of them may be shorter.
@@ -42,7 +47,7 @@ type sender struct {
 type send struct {
 	to       netip.Addr
 	name     unix.RawSockaddrInet6
-	control  [sizeSpace]byte
+	control  segmentSize
 	iovs     []unix.Iovec
 	size     int // bytes of each datagram but the last
 	count    int // datagrams
@@ -143,11 +148,10 @@ func (s *sender) prepare(i int) {
 	h.Control = nil
 	h.SetControllen(0)
 	if o.count > 1 {
-		c := (*unix.Cmsghdr)(unsafe.Pointer(&o.control[0]))
-		c.Level, c.Type = unix.SOL_UDP, unix.UDP_SEGMENT
+		c := &o.control
+		c.Level, c.Type, c.size = unix.SOL_UDP, unix.UDP_SEGMENT, uint16(o.size)
 		c.SetLen(unix.CmsgLen(2))
-		binary.NativeEndian.PutUint16(o.control[unix.CmsgLen(0):], uint16(o.size))
-		h.Control = &o.control[0]
+		h.Control = (*byte)(unsafe.Pointer(c))
 		h.SetControllen(unix.CmsgSpace(2))
 	}
 }
