@@ -1,78 +1,26 @@
 package lab
 
 import (
-	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/pem"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 )
 
 // sshMachine is host b of a pair, reached through Debian's sshd from host a.
 func sshMachine(t *testing.T) *SSH {
 	t.Helper()
-	l, _, a, b := pair(t)
-	write := func(name string, text []byte) string {
-		path := filepath.Join(l.Dir(), name)
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	keyPair := func() (private []byte, public ssh.PublicKey) {
-		pub, priv, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		block, err := ssh.MarshalPrivateKey(priv, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		public, err = ssh.NewPublicKey(pub)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return pem.EncodeToMemory(block), public
-	}
-	hostKey, hostPublic := keyPair()
-	userKey, userPublic := keyPair()
-	if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // Debian's sshd wants it, its unit makes it
-		t.Fatal(err)
-	}
-	config := write("sshd_config", []byte(strings.Join([]string{
-		"HostKey " + write("host_key", hostKey),
-		"AuthorizedKeysFile " + write("authorized_keys", ssh.MarshalAuthorizedKey(userPublic)),
-		"ListenAddress 10.0.0.2:22", "PidFile none", "StrictModes no", "UsePAM no", "PermitRootLogin prohibit-password",
-	}, "\n")))
-	sshd, err := b.Host.Start(t.Context(), "/usr/sbin/sshd", "-D", "-e", "-f", config)
+	_, _, a, b := pair(t)
+	config, err := ServeSSH(within(t, 10*time.Second), b.Host, b.Addrs[0].Addr(), a.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := SSHConfig{
-		Name: "behind-ssh", Addr: "10.0.0.2:22", User: "root", Key: userKey, HostKey: hostPublic,
-		Dial: func(ctx context.Context, addr string) (conn net.Conn, err error) {
-			err = a.Host.Do(func() error {
-				conn, err = new(net.Dialer).DialContext(ctx, "tcp", addr)
-				return err
-			})
-			return conn, err
-		},
-	}
-	var m *SSH
-	err = Until(within(t, 10*time.Second), func(ctx context.Context) (err error) {
-		m, err = DialSSH(ctx, c)
-		return err
-	})
+	m, err := DialSSH(within(t, 10*time.Second), config)
 	if err != nil {
-		t.Fatalf("%v; sshd says: %s", err, sshd.Output().Stderr)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := m.Stop(); err != nil {

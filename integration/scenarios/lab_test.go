@@ -1,12 +1,14 @@
 package scenarios
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/weavewg/weavewg/integration/lab"
 )
@@ -50,6 +52,59 @@ func TestLab(t *testing.T) {
 	for _, s := range All() {
 		t.Run(s.Name, func(t *testing.T) { s.Play(t, labEnv(t, s)) })
 	}
+}
+
+// TestSSH plays some scenarios over SSH, as on Vagrant boxes: the hosts are those of a lab, but programs are started,
+// watched, signalled and copied through their sshd.
+func TestSSH(t *testing.T) {
+	for _, s := range Portable() {
+		if s.Name != "FirstPing" && s.Name != "DaemonKilled" {
+			continue
+		}
+		t.Run(s.Name, func(t *testing.T) {
+			e := labEnv(t, s)
+			console, err := e.Net.Lab.Host("console")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.Net.Lab.Link(console, e.Net.Switch, []netip.Prefix{netip.MustParsePrefix("192.0.2.250/24")}); err != nil {
+				t.Fatal(err)
+			}
+			local, folder := []string{e.Binary, e.Probe}, filepath.Join(e.Net.Lab.Dir(), "programs")
+			for i, site := range e.Sites {
+				site.Machine = overSSH(t, e.Net.Links[i].Host, site.Addr4, console)
+				for _, program := range local {
+					if err := site.Copy(t.Context(), program, filepath.Join(folder, filepath.Base(program))); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			e.Binary, e.Probe = filepath.Join(folder, filepath.Base(e.Binary)), filepath.Join(folder, filepath.Base(e.Probe))
+			e.Net = nil // out of reach
+			s.Play(t, e)
+		})
+	}
+}
+
+// overSSH is a host reached through its sshd.
+func overSSH(t *testing.T, h *lab.Host, addr netip.Addr, console *lab.Host) lab.Machine {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	config, err := lab.ServeSSH(ctx, h, addr, console)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := lab.DialSSH(ctx, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
 }
 
 // labEnv builds the hosts of a scenario.
