@@ -30,7 +30,7 @@ func partialTCP(t *T, e *Env) {
 	if p.Path.Kind != "direct" || p.Control != "up" || !p.WireGuard.PSK {
 		t.Errorf("path %q, control %s, psk %v; want direct, up, true", p.Path.Kind, p.Control, p.WireGuard.PSK)
 	}
-	if r := all[1].ping(v4(2), "-count", "50", "-every", "10ms"); r.Lost() > 0 {
+	if r := all[1].ping(v4(2), "-count", "50", "-every", t.pace(10*time.Millisecond)); r.Lost() > 0 {
 		t.Errorf("%s", r)
 	}
 }
@@ -71,7 +71,7 @@ func badCable(t *T, e *Env) {
 		var moved lab.Transfer
 		all[0].start(false, "send", v4(1).String()+":9000", strconv.Itoa(c.size)).answer(50*time.Second, &moved)
 		t.Logf("%.0f %% loss, 40 ms: %d kB of TCP at %.2f Mbit/s", c.loss*100, moved.Bytes>>10, moved.Mbits())
-		r := all[0].ping(v4(1), "-count", "300", "-every", "10ms")
+		r := all[0].ping(v4(1), "-count", "300", "-every", t.pace(10*time.Millisecond))
 		// Lost there or back: 1-(1-loss)^2; half as much again is chance.
 		if allowed := int(300*2*c.loss*1.5) + 8; r.Lost() > allowed || r.Duplicates > 0 {
 			t.Errorf("%.0f %% loss: %s", c.loss*100, r)
@@ -85,7 +85,7 @@ func badCable(t *T, e *Env) {
 		t.ok(k.Wire.SetBoth(lab.WireSpec{}))
 	}
 	t.eventually(15*time.Second, func(context.Context) error {
-		if r := all[0].ping(v4(1), "-count", "20", "-every", "10ms"); r.Lost() > 0 {
+		if r := all[0].ping(v4(1), "-count", "20", "-every", t.pace(10*time.Millisecond)); r.Lost() > 0 {
 			return fmt.Errorf("on a good cable again: %s", r)
 		}
 		return nil

@@ -17,9 +17,9 @@ func childKilled(t *T, e *Env) {
 	a := m.nodes[0]
 	before := m.overlay(a).devices()
 	sink := all[1].start(true, "sink", v4(1).String()+":9000")
-	for range soak(20, 3) {
+	for range t.count(20, 3) {
 		load := all[0].start(false, "send", v4(1).String()+":9000", strconv.Itoa(100<<20))
-		ping := all[0].start(false, "ping", v4(1).String(), "-every", "5ms")
+		ping := all[0].start(false, "ping", v4(1).String(), "-every", t.pace(5*time.Millisecond))
 		all[0].reaches(v4(1))
 		child := m.child(a, 0)
 		killed := time.Now()

@@ -29,7 +29,7 @@ func churn(t *T, e *Env) {
 	}
 	before := m.belongings(n, c)
 	start := time.Now()
-	cycles := soak(1000, 100)
+	cycles := t.count(1000, 100)
 	for range cycles {
 		cycle()
 	}

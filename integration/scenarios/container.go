@@ -134,7 +134,7 @@ func (c *container) ping(to netip.Addr, args ...string) lab.PingReport {
 // reaches waits for the first answer from an address.
 func (c *container) reaches(to netip.Addr) {
 	c.t.Helper()
-	r := c.ping(to, "-stop", "1", "-every", "20ms", "-count", "500")
+	r := c.ping(to, "-stop", "1", "-every", c.t.pace(20*time.Millisecond), "-count", "500")
 	if r.Sent() == r.Lost() {
 		c.t.Fatalf("%s's container does not reach %s", c.node.Name(), to)
 	}

@@ -73,7 +73,7 @@ func containers(t *T, e *Env) {
 	})
 	_, err = a.Must(t.Context(), "detach", "web")
 	t.ok(err)
-	if r := far.ping(v4(0), "-count", "5", "-every", "20ms"); r.Lost() != r.Sent() {
+	if r := far.ping(v4(0), "-count", "5", "-every", t.pace(20*time.Millisecond)); r.Lost() != r.Sent() {
 		t.Errorf("after detach: %s", r)
 	}
 

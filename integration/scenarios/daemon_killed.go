@@ -17,10 +17,10 @@ func daemonKilled(t *T, e *Env) {
 	overlay := m.overlay(b)
 	before := overlay.devices()
 	keeper := m.keeper(a)
-	for range soak(20, 2) {
+	for range t.count(20, 2) {
 		address := t.peer(b, a).Overlay
-		pingOverlay := overlay.start(false, "ping", address.String(), "-every", "5ms")
-		pingContainer := all[1].start(false, "ping", v4(0).String(), "-every", "5ms")
+		pingOverlay := overlay.start(false, "ping", address.String(), "-every", t.pace(5*time.Millisecond))
+		pingContainer := all[1].start(false, "ping", v4(0).String(), "-every", t.pace(5*time.Millisecond))
 		overlay.reaches(address)
 		all[1].reaches(v4(0))
 

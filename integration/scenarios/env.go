@@ -16,6 +16,9 @@ type Env struct {
 	Probe  string // scenarios/probe, on every machine
 	Sites  []*Site
 	Net    *Net // what can be done to the cables; nil where they are out of reach
+	// Slow is how many times slower than a real machine these are (emulation): patience grows by it, paces and counts
+	// shrink, and times are reported instead of judged. 0 is 1.
+	Slow int
 }
 
 // Site is one host of the mesh to be.
@@ -47,7 +50,8 @@ type Scenario struct {
 // T is a test with a deadline.
 type T struct {
 	testing.TB
-	ctx context.Context
+	ctx  context.Context
+	slow int // at least 1
 }
 
 // Context ends when the scenario's time is up.
@@ -59,14 +63,15 @@ func (s Scenario) Play(tb testing.TB, e *Env) {
 	if limit == 0 {
 		limit = time.Minute
 	}
-	ctx, cancel := context.WithTimeout(tb.Context(), limit)
+	slow := max(e.Slow, 1)
+	ctx, cancel := context.WithTimeout(tb.Context(), limit*time.Duration(slow))
 	tb.Cleanup(cancel)
-	s.Run(&T{TB: tb, ctx: ctx}, e)
+	s.Run(&T{TB: tb, ctx: ctx, slow: slow}, e)
 }
 
 // within is a context for one step.
 func (t *T) within(d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.ctx, d)
+	ctx, cancel := context.WithTimeout(t.ctx, d*time.Duration(t.slow))
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -89,15 +94,18 @@ func (t *T) eventually(d time.Duration, check func(context.Context) error) {
 func (t *T) atMost(what string, got, limit time.Duration) {
 	t.Helper()
 	t.Logf("%s: %v (at most %v)", what, got.Round(time.Millisecond), limit)
-	if got > limit {
+	if got > limit && t.slow == 1 {
 		t.Errorf("%s took %v, at most %v is allowed", what, got.Round(time.Millisecond), limit)
 	}
 }
 
-// soak returns the full count where WEAVEWG_SOAK is set, else the one that fits `make test`.
-func soak(full, test int) int {
+// count returns the full count where WEAVEWG_SOAK is set, else the one that fits `make test`; fewer where it is slow.
+func (t *T) count(full, test int) int {
 	if os.Getenv("WEAVEWG_SOAK") != "" {
-		return full
+		test = full
 	}
-	return test
+	return max(test/t.slow, 1)
 }
+
+// pace is how often something that is to be watched happens, as an argument of the probe.
+func (t *T) pace(every time.Duration) string { return (every * time.Duration(t.slow)).String() }

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/weavewg/weavewg/integration/lab"
 )
@@ -19,7 +20,7 @@ func expose(t *T, e *Env) {
 	c.reaches(host)
 	_, err = m.nodes[1].Must(t.Context(), "expose", "10.32.0.102/24")
 	t.ok(err)
-	r, err := a.Run(t.Context(), e.Probe, "ping", "10.32.0.102", "-stop", "1", "-every", "50ms", "-count", "200")
+	r, err := a.Run(t.Context(), e.Probe, "ping", "10.32.0.102", "-stop", "1", "-every", t.pace(50*time.Millisecond), "-count", "200")
 	t.ok(err)
 	t.ok(r.OK())
 	t.Logf("from host to host: %s", strings.TrimSpace(r.Stdout))
@@ -28,7 +29,7 @@ func expose(t *T, e *Env) {
 	}
 	_, err = a.Must(t.Context(), "hide", "10.32.0.101/24")
 	t.ok(err)
-	if r := c.ping(host, "-count", "10", "-every", "20ms"); r.Lost() != r.Sent() {
+	if r := c.ping(host, "-count", "10", "-every", t.pace(20*time.Millisecond)); r.Lost() != r.Sent() {
 		t.Errorf("after hide: %s", r)
 	}
 	links, err := lab.Must(t.Context(), a.Machine, "ip", "-o", "addr")

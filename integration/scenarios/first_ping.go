@@ -33,7 +33,7 @@ func firstPing(t *T, e *Env) {
 	}
 	a.reaches(v6(1))
 	for _, to := range []netip.Addr{v4(0), v6(0)} {
-		r := b.ping(to, "-count", "50", "-every", "10ms")
+		r := b.ping(to, "-count", "50", "-every", t.pace(10*time.Millisecond))
 		if r.Lost() > 0 || r.Duplicates > 0 {
 			t.Errorf("%s: %s", to, r)
 		}

@@ -15,7 +15,7 @@ func isolation(t *T, e *Env) {
 	redA.reaches(v4(1))
 	blueA.reaches(v4(1))
 	blueA.reaches(v4(2))
-	if r := redA.ping(v4(2), "-count", "20", "-every", "20ms"); r.Lost() != r.Sent() {
+	if r := redA.ping(v4(2), "-count", "20", "-every", t.pace(20*time.Millisecond)); r.Lost() != r.Sent() {
 		t.Errorf("red reaches an address of blue: %s", r)
 	}
 	counts := map[string]*task{}
@@ -23,7 +23,7 @@ func isolation(t *T, e *Env) {
 		counts[name] = c.start(true, "count", "ethwe", "only for red")
 	}
 	redA.start(false, "shout", "ethwe", "255.255.255.255:7777", "only for red").answer(5*time.Second, new(bool))
-	redA.ping(v4(1), "-count", "10", "-every", "20ms") // what was sent before has arrived by now
+	redA.ping(v4(1), "-count", "10", "-every", t.pace(20*time.Millisecond)) // what was sent before has arrived by now
 	for name, k := range counts {
 		var got int
 		k.stop(&got)

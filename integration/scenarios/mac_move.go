@@ -24,10 +24,10 @@ func macMove(t *T, e *Env) {
 	for _, w := range watchers {
 		w.reaches(v4(49))
 	}
-	for range soak(50, 5) {
+	for range t.count(50, 5) {
 		var pings []*task
 		for _, w := range watchers {
-			pings = append(pings, w.start(false, "ping", v4(49).String(), "-every", "5ms"))
+			pings = append(pings, w.start(false, "ping", v4(49).String(), "-every", t.pace(5*time.Millisecond)))
 		}
 		for _, w := range watchers { // the pings run, as one that was started later is answered
 			w.reaches(v4(49))
@@ -38,7 +38,7 @@ func macMove(t *T, e *Env) {
 		there.start(false, "announce", "ethwe", mac, v4(49).String()).answer(5*time.Second, &announced)
 		for _, w := range watchers {
 			w.reaches(v4(49))
-			w.ping(v4(49), "-count", "25", "-every", "20ms") // and it stays so
+			w.ping(v4(49), "-count", "25", "-every", t.pace(20*time.Millisecond)) // and it stays so
 		}
 		for i, k := range pings {
 			var r lab.PingReport

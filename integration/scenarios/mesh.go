@@ -52,7 +52,7 @@ func withYAML(yaml string) meshOption {
 
 // cleanUp takes the nodes down; of a test that failed it first prints what they say.
 func (m *mesh) cleanUp() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second*time.Duration(m.t.slow))
 	defer cancel()
 	if m.t.Failed() { // all of it before any of them leaves
 		for _, n := range m.nodes {

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/weavewg/weavewg/integration/lab"
 )
@@ -30,7 +31,7 @@ func outsider(t *T, e *Env) {
 	_, err := lab.Must(t.Context(), victim, "nft", "flush", "ruleset")
 	t.ok(err)
 	attack()
-	all[1].ping(v4(0), "-count", "10", "-every", "20ms") // what was injected has arrived by now, and the mesh still works
+	all[1].ping(v4(0), "-count", "10", "-every", t.pace(20*time.Millisecond)) // what was injected has arrived by now, and the mesh still works
 	for i, k := range counts {
 		var n int
 		k.stop(&n)

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/weavewg/weavewg/integration/lab"
 )
@@ -13,7 +14,7 @@ func reload(t *T, e *Env) {
 	m.up()
 	all := m.pluggedAll()
 	all[0].reaches(v4(1))
-	ping := all[0].start(false, "ping", v4(1).String(), "-every", "10ms")
+	ping := all[0].start(false, "ping", v4(1).String(), "-every", t.pace(10*time.Millisecond))
 
 	for _, n := range m.nodes {
 		n.Spec.More = "networks: [{name: default}, {name: second}]\n"

@@ -19,6 +19,9 @@ const (
 	guestProbe  = "/opt/weavewg/probe"
 )
 
+// slow is about what emulation costs.
+const slow = 10
+
 // programs builds weavewg and the probe and brings them into the guest, once.
 var programs = sync.OnceValue(func() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -46,7 +49,7 @@ func hosts(t *testing.T, names ...string) *scenarios.Env {
 		ip netns add underlay
 		ip -n underlay link add lan type bridge mcast_snooping 0
 		ip -n underlay link set lan up`
-	env := &scenarios.Env{Binary: guestBinary, Probe: guestProbe}
+	env := &scenarios.Env{Binary: guestBinary, Probe: guestProbe, Slow: slow}
 	for i, name := range names {
 		site := &scenarios.Site{
 			Machine: lab.Inside(g, name, "nsenter", "--net=/run/netns/"+name),
