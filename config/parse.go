@@ -50,7 +50,7 @@ func (p *parser) parse(r raw) *Config {
 		Listen:      p.listen(r),
 		Proxy:       p.proxy(r.Proxy),
 		WireGuard:   p.oneOf("wireguard", r.WireGuard, "auto", "kernel", "userspace"),
-		Datapath:    p.oneOf("datapath", r.Datapath, "auto", "kernel", "pcap"),
+		Datapath:    p.datapath(r.Datapath),
 		Relay:       r.Relay,
 		ForgetAfter: p.duration("forget_after", r.ForgetAfter),
 		StateDir:    p.path("state_dir", r.StateDir),
@@ -219,6 +219,15 @@ func (p *parser) proxy(s string) string {
 		return ""
 	}
 	return s
+}
+
+// datapath refuses what it cannot keep rather than carry frames in another way than was asked for.
+func (p *parser) datapath(value string) string {
+	if value == "kernel" {
+		p.fault("datapath", "datapath: kernel is not yet in this version; use auto or pcap")
+		return ""
+	}
+	return p.oneOf("datapath", value, "auto", "kernel", "pcap")
 }
 
 func (p *parser) oneOf(path, value string, words ...string) string {

@@ -158,6 +158,7 @@ func TestBadInput(t *testing.T) {
 		"proxy, port":             {"mesh: a\nproxy: x:70000\n", f + `:2:8: proxy: port 70000 is not in 1..65535`},
 		"wireguard":               {"mesh: a\nwireguard: kernal\n", f + `:2:12: wireguard: "kernal" is not one of auto, kernel, userspace (did you mean "kernel"?)`},
 		"datapath":                {"mesh: a\ndatapath: vxlan\n", f + `:2:11: datapath: "vxlan" is not one of auto, kernel, pcap`},
+		"datapath, later":         {"mesh: a\ndatapath: kernel\n", f + `:2:11: datapath: kernel is not yet in this version; use auto or pcap`},
 		"log level":               {"mesh: a\nlog: {level: debgu}\n", f + `:2:14: log.level: "debgu" is not one of info, debug, warn, error (did you mean "debug"?)`},
 		"log format":              {"mesh: a\nlog: {format: xml}\n", f + `:2:15: log.format: "xml" is not one of auto, console, json`},
 		"forget_after":            {"mesh: a\nforget_after: soon\n", f + `:2:15: forget_after: "soon" is not a time such as 90s, 12h or 7d`},
