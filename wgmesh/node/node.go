@@ -17,6 +17,7 @@ import (
 	"github.com/weavewg/weavewg/config"
 	"github.com/weavewg/weavewg/l2bridge"
 	"github.com/weavewg/weavewg/l2bridge/datapath"
+	"github.com/weavewg/weavewg/services/api"
 	"github.com/weavewg/weavewg/state"
 	"github.com/weavewg/weavewg/topology"
 	"github.com/weavewg/weavewg/topology/control"
@@ -61,6 +62,7 @@ type Node struct {
 	sessions  *sessions
 	listener  *control.Listener
 	metrics   net.Listener // nil: off
+	socket    *api.Socket
 	reconcile *reconciler
 	prober    *prober
 	datapath  *datapath.Datapath

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -140,24 +138,8 @@ func (n *Node) openControl(ctx context.Context) error {
 		n.problems.check("device", "see the log; the daemon tries again", err)
 	}, n.log.Named("device"))
 
-	var addresses []string
-	for _, port := range append([]uint16{c.Listen.Port}, c.Listen.AlsoTCP...) {
-		host := ""
-		if c.Listen.Address.IsValid() {
-			host = c.Listen.Address.String()
-		}
-		addresses = append(addresses, net.JoinHostPort(host, strconv.Itoa(int(port))))
-	}
-	if n.listener, err = n.shaker.Listen(ctx, addresses...); err != nil {
-		if taken, ok := errors.AsType[*control.PortError](err); ok && taken.Taken {
-			return wgdev.PortTaken("tcp", taken.Port)
-		}
+	if err := n.listen(ctx); err != nil {
 		return err
-	}
-	if c.API.Metrics != "" {
-		if n.metrics, err = metrics.Listen(c.API.Metrics); err != nil {
-			return err
-		}
 	}
 	if n.hostLinks, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("netlink: %w", err)
@@ -258,17 +240,12 @@ func fanOut[A, B any](ctx context.Context, a <-chan A, b <-chan B, listeners ...
 // serveAPI answers the unix socket, and says that the node is ready.
 func (n *Node) serveAPI(ctx context.Context) error {
 	c := n.config
-	socket, err := api.Listen(config.Socket(c.RunDir), c.API.Group)
-	if err != nil {
-		return err
-	}
-	defer socket.Close()
 	n.ready.Store(true)
 	if n.opts.Ready != nil {
 		n.opts.Ready()
 	}
 	n.log.Info("ready", zap.String("mesh", c.Mesh), zap.String("id", n.self().String()))
-	return api.NewServer(n, n.opts.Version, n.log.Named("api")).Serve(ctx, socket)
+	return api.NewServer(n, n.opts.Version, n.log.Named("api")).Serve(ctx, n.socket)
 }
 
 func (n *Node) self() topology.NodeID {
@@ -295,6 +272,9 @@ func (n *Node) close() {
 	}
 	if n.metrics != nil {
 		n.metrics.Close()
+	}
+	if n.socket != nil {
+		n.socket.Close()
 	}
 	if n.hostLinks != nil {
 		n.hostLinks.Close()
