@@ -48,7 +48,8 @@ const reportFD = 3
 func (a *app) up(cmd *cobra.Command, report bool) (err error) {
 	starter := &starter{}
 	if report {
-		unix.CloseOnExec(reportFD) // the keeper must not hold it open
+		unix.CloseOnExec(reportFD)                                // the keeper must not hold it open
+		_ = os.WriteFile("/proc/self/comm", []byte("weavewg"), 0) // "exe" otherwise; only how ps and we name the process
 		starter.to = os.NewFile(reportFD, "report")
 	}
 	defer func() { err = starter.failed(err) }()
