@@ -329,3 +329,29 @@ func TestWhatTheDeviceSaysIsPublished(t *testing.T) {
 		t.Errorf("with a tunnel there are members %v, probes %v", m, p)
 	}
 }
+
+func TestADeviceThatDiedComesBackWithTheEndpointThatWorked(t *testing.T) {
+	w := newWorld(t, "alpha", "beta")
+	if !w.run(2*time.Second, w.allUp) {
+		t.Fatal("not all links are up")
+	}
+	roamed := netip.MustParseAddrPort("198.51.100.7:4444")
+	beta := w.hosts[1]
+	beta.device.Slots[0].Peers[0].Endpoint = roamed
+	w.run(20*time.Second, func() bool { return false }) // the first try is long over
+	beta.device.Slots[0] = SlotStatus{Up: true, MTU: 1440}
+	var added []netip.AddrPort
+	for _, op := range Diff(beta.spec.Spec, beta.device) {
+		if add, ok := op.(AddPeer); ok {
+			added = append(added, add.Peer.Endpoint)
+		}
+	}
+	if len(added) != 1 || added[0] != roamed {
+		t.Fatalf("the tunnel is added with endpoints %v, want %s", added, roamed)
+	}
+	beta.device = applyOps(beta.device, Diff(beta.spec.Spec, beta.device))
+	w.step(beta, Observed{Status: beta.device})
+	if got := beta.spec.Spec.Slots[0].Peers[0].Endpoint; got != roamed {
+		t.Fatalf("then the endpoint moves to %s before %s had its time", got, roamed)
+	}
+}

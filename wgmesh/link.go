@@ -110,6 +110,9 @@ func (l *link) observe(now time.Time, status DeviceStatus) {
 	if p.Rx > t.rx {
 		t.rxAdvanced = now
 	}
+	if t.live(now) && p.LastHandshake.Before(t.handshake) {
+		t.tried = now // the session was lost, its device died: where it worked last gets the first try
+	}
 	t.handshake, t.rx, t.tx = p.LastHandshake, p.Rx, p.Tx
 }
 
