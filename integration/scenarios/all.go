@@ -23,6 +23,8 @@ func All() []Scenario {
 		{Name: "Expose", Hosts: 2, Run: expose},
 		{Name: "PortTaken", Hosts: 1, Run: portTaken},
 		{Name: "NotRoot", Hosts: 1, Run: notRoot},
+		{Name: "BadFiles", Hosts: 1, Run: badFiles},
+		{Name: "Stranger", Hosts: 3, Run: stranger},
 		{Name: "Repair", Hosts: 2, Run: repair},
 		{Name: "OneHost", Hosts: 1, Run: oneHost},
 		{Name: "IPv6Underlay", Hosts: 2, Lab: true, Run: ipv6Underlay},

@@ -48,3 +48,58 @@ func notRoot(t *T, e *Env) {
 	}
 	t.ok(m.gone(t.within(5*time.Second), n))
 }
+
+// badFiles: what a node cannot use of its files it names, in one line, and leaves as it is; nothing is started.
+func badFiles(t *T, e *Env) {
+	m := newMesh(t, e, 1)
+	n := m.nodes[0]
+	m.start() // makes identity and state
+	_, err := n.Must(t.Context(), "down")
+	t.ok(err)
+	shell := func(script string) string {
+		t.Helper()
+		out, err := lab.Must(t.Context(), n.Machine, "sh", "-ec", "cd "+n.Spec.Dir+" && "+script)
+		t.ok(err)
+		return out
+	}
+	sums := "sha256sum secret weavewg.yaml state/* 2>/dev/null | grep -v lock"
+	secret := path.Join(n.Spec.Dir, "secret")
+	for _, c := range []struct {
+		name, spoil, mend string
+		code              int
+		want              []string
+	}{
+		{"no secret", "mv secret away", "mv away secret", 1,
+			[]string{"secret_file " + secret + " not found; make one: weavewg secret generate -o " + secret}},
+		{"secret for all to read", "chmod 644 secret", "chmod 600 secret", 1, []string{secret, "0600"}},
+		{"empty secret", "cp -p secret away; : >secret", "cp -p away secret; rm away", 1, []string{secret}},
+		{"identity for all to read", "chmod 644 state/identity.key", "chmod 600 state/identity.key", 1, []string{"identity.key", "0600"}},
+		{"identity cut off", "cp -p state/identity.key away; truncate -s 20 state/identity.key", "cp -p away state/identity.key; rm away", 1,
+			[]string{"identity.key"}},
+		{"state cut off", "cp -p state/state.json away; truncate -s 20 state/state.json", "cp -p away state/state.json; rm away", 1,
+			[]string{"state.json"}},
+		{"unknown key", "cp -p weavewg.yaml away; echo 'listne: 1' >>weavewg.yaml", "mv away weavewg.yaml", 1,
+			[]string{"weavewg.yaml:6:1: unknown key \"listne\" (did you mean \"listen\"?)"}},
+	} {
+		shell(c.spoil)
+		before := shell(sums)
+		r, err := n.Run(t.within(20*time.Second), e.Binary, "up", "-c", n.ConfigPath())
+		t.ok(err)
+		said := strings.TrimSpace(r.Stderr)
+		t.Logf("%s: exit %d: %s", c.name, r.Exit, said)
+		if r.Exit != c.code || strings.Contains(said, "\n") {
+			t.Errorf("%s: exit %d, want %d and one line", c.name, r.Exit, c.code)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(said, want) {
+				t.Errorf("%s: %q is not in: %s", c.name, want, said)
+			}
+		}
+		if after := shell(sums); after != before {
+			t.Errorf("%s: files changed:\n%s\n%s", c.name, before, after)
+		}
+		t.ok(m.gone(t.within(5*time.Second), n))
+		shell(c.mend)
+	}
+	m.start()
+}

@@ -67,7 +67,7 @@ func secrecy(t *T, e *Env) {
 		if strings.Contains(printed.String(), secret) {
 			t.Errorf("a secret is printed: %.6s…", secret)
 		}
-		out, err := lab.Must(t.Context(), a.Machine, e.Probe, "search", secret, a.RunDir())
+		out, err := lab.Must(t.Context(), a.Machine, e.Probe, "search", secret, a.RunDir(), a.StateDir())
 		t.ok(err)
 		var found []string
 		t.ok(json.Unmarshal([]byte(out), &found))

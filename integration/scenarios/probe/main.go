@@ -39,6 +39,7 @@ var verbs = map[string]verb{
 	"frames":   {"send|receive IFACE [-from] [-to]  a stream of random frames", frames},
 	"inject":   {"ADDR:PORT COUNT VNI MARKER        VXLAN from a stranger", inject},
 	"ps":       {"TEXT                              processes with TEXT in their command line", processes},
+	"visit":    {"ADDR:PORT silence|garbage|http|tls  what a TCP port answers to a stranger", visit},
 	"squat":    {"tcp|udp PORT                      hold a port until a signal", squat},
 	"get":      {"URL                               fetch a page", get},
 	"search":   {"TEXT PATH…                        where TEXT is in files, command lines and environments", search},
