@@ -64,6 +64,7 @@ type Targets struct {
 type target struct {
 	Target
 	wanted [sources]bool
+	since  time.Time // of the session
 }
 
 // NewTargets returns an empty set that takes its jitter from rng.
@@ -138,18 +139,25 @@ func (t *Targets) Failed(address, reason string, now time.Time) {
 }
 
 // Connected tells that a session to the address is up: there is nothing to do until Lost.
-func (t *Targets) Connected(address string) {
+func (t *Targets) Connected(address string, now time.Time) {
 	if x := t.all[address]; x != nil {
-		x.State, x.Reason, x.Tries, x.Next = Connected, "", 0, time.Time{}
+		x.State, x.Reason, x.Next, x.since = Connected, "", time.Time{}, now
 	}
 }
 
-// Lost tells that the session to the address ended: it is dialled again after the shortest wait.
+// Lost tells that the session to the address ended: it is dialled again after the shortest wait, or as after a failure
+// if the session did not last, so that two ends that disagree about it do not make one after the other.
 func (t *Targets) Lost(address, reason string, now time.Time) {
-	if x := t.all[address]; x != nil {
-		x.Tries = 0
-		x.wait(reason, now, t.rng)
+	x := t.all[address]
+	if x == nil {
+		return
 	}
+	if now.Sub(x.since) < BackoffMax {
+		t.Failed(address, reason, now)
+		return
+	}
+	x.Tries = 0
+	x.wait(reason, now, t.rng)
 }
 
 // Nudge makes a waiting target due now and its back-off short again: something suggests that it can be reached.

@@ -104,13 +104,21 @@ func TestTargetsBackOff(t *testing.T) {
 			t.Fatalf("due: %v", got)
 		}
 	}
-	ts.Connected("a:1")
+	ts.Connected("a:1", now)
 	if x, _ := ts.Get("a:1"); x.State != Connected || x.Reason != "" || !ts.Next().IsZero() {
 		t.Fatalf("connected: %+v", x)
 	}
+	ts.Lost("a:1", "reset", now.Add(BackoffMax-1))
+	if x, _ := ts.Get("a:1"); x.Next.Sub(now) < BackoffMax+BackoffMax/2-1 || x.Reason != "reset" {
+		t.Fatalf("lost after a short while: %+v", x)
+	}
+	now = now.Add(2 * BackoffMax)
+	ts.Due(now)
+	ts.Connected("a:1", now)
+	now = now.Add(BackoffMax)
 	ts.Lost("a:1", "reset", now)
-	if x, _ := ts.Get("a:1"); x.Next.Sub(now) > BackoffMin || x.Reason != "reset" {
-		t.Fatalf("lost: %+v", x)
+	if x, _ := ts.Get("a:1"); x.Next.Sub(now) > BackoffMin || x.Tries != 0 {
+		t.Fatalf("lost after a good while: %+v", x)
 	}
 	for range 9 {
 		ts.Failed("b:1", "refused", now)
@@ -148,7 +156,7 @@ func TestTargetsSources(t *testing.T) {
 	}
 	ts.Failed("a:1", "late", now)
 	ts.Lost("a:1", "late", now)
-	ts.Connected("a:1")
+	ts.Connected("a:1", now)
 	if len(ts.List()) != 0 {
 		t.Fatal("late news brought it back")
 	}
@@ -189,7 +197,7 @@ func TestTargetsNeverStall(t *testing.T) {
 			case !dialling[n]:
 				ts.Nudge(n, now)
 			case rapid.Bool().Draw(t, "success"):
-				ts.Connected(n)
+				ts.Connected(n, now)
 				dialling[n], connected[n] = false, true
 			default:
 				ts.Failed(n, "failed", now)

@@ -99,7 +99,7 @@ func (c *Core) tendContacts() {
 			continue
 		}
 		if target == "" {
-			c.contacts.targets.Connected(key)
+			c.contacts.targets.Connected(key, c.now)
 			continue
 		}
 		c.contacts.dialled[target] = key
@@ -236,7 +236,7 @@ func (c *Core) dialFailed(e DialFailed) {
 }
 
 // reached books a dial that became a session.
-func (t *contacts) reached(target string, peer topology.NodeID) {
+func (t *contacts) reached(now time.Time, target string, peer topology.NodeID) {
 	key, ok := t.dialled[target]
 	if !ok {
 		return
@@ -245,7 +245,7 @@ func (t *contacts) reached(target string, peer topology.NodeID) {
 	if _, isNode := keyNode(key); !isNode {
 		t.leads[key] = peer
 	}
-	t.targets.Connected(key)
+	t.targets.Connected(key, now)
 	if t.turn[peer] > 0 {
 		t.turn[peer]-- // the address that worked is the first next time
 	}

@@ -42,7 +42,7 @@ type Core struct {
 	saidAt    time.Time // when it was spread last
 	addresses []netip.Addr
 	mtu       uint16
-	clones    int
+	clone     cloneWatch
 	left      bool
 
 	slot       ownSlot

@@ -57,7 +57,7 @@ func (c *Core) mergeOwn(rec *topology.Record) {
 		return
 	}
 	if rec.Run != c.own.Run {
-		if c.clones++; c.clones >= 3 {
+		if c.clone.seen(c.now) {
 			c.note(Error, "duplicate-identity", c.self, fmt.Sprintf("another node runs with a copy of our identity (run %x): give one of them a new one (down --purge, init)", rec.Run))
 		}
 	}
@@ -122,8 +122,9 @@ func (c *Core) sayOwn() {
 	if c.ownDirty.IsZero() || !c.seenDevice {
 		return
 	}
-	due := later(c.ownDirty.Add(ownDelay), c.saidAt.Add(time.Duration(c.graph.Len())*ownPace))
-	if c.own.Version.Seq > 0 && c.now.Before(due) {
+	pace := max(time.Duration(c.graph.Len())*ownPace, c.clone.pace(c.now))
+	due := later(c.ownDirty.Add(ownDelay), c.saidAt.Add(pace))
+	if !c.saidAt.IsZero() && c.now.Before(due) {
 		c.wakeAt(due)
 		return
 	}

@@ -49,7 +49,7 @@ func (c *Core) sessionUp(e SessionUp) {
 		up: c.now, heard: c.now, used: c.now,
 	}
 	if s.dialled && s.target != "" {
-		c.contacts.reached(s.target, s.peer)
+		c.contacts.reached(c.now, s.target, s.peer)
 	}
 	if !c.prefer(s) {
 		c.do(CloseSession{s.id, "duplicate: another session between us stays"})

@@ -93,7 +93,7 @@ func (c *Core) View() View {
 		Self: c.self, Address: topology.OverlayAddress(c.settings.Mesh, c.self), Addresses: c.ownAddrs(), NAT: c.nat(),
 		Slot:     SlotView{Port: c.settings.Port, PublicKey: c.slot.public, Generation: c.slot.generation, Since: c.slot.since},
 		Device:   DeviceView{Known: c.seenDevice, Kernel: c.device.Kernel, Reason: c.device.Reason, Err: c.deviceErr},
-		Sessions: len(c.direct()), Clones: c.clones, Adopted: len(c.adopted), Graph: c.graph.Hash(),
+		Sessions: len(c.direct()), Clones: c.clone.count(c.now), Adopted: len(c.adopted), Graph: c.graph.Hash(),
 	}
 	if slot, ok := findSlot(c.device.Slots, 0); ok {
 		v.Slot.Name, v.Slot.Tunnels = slot.Name, len(slot.Peers)
