@@ -1,6 +1,8 @@
 package scenarios
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -29,10 +31,13 @@ func down(t *T, e *Env) {
 		t.ok(err)
 		t.ok(m.gone(t.within(5*time.Second), n))
 	}
-	for _, c := range all {
-		if links := c.devices(); len(links) != 1 {
-			t.Errorf("%s's container keeps %v", c.node.Name(), links)
-		}
+	for _, c := range all { // the kernel takes namespaces apart behind our back
+		t.eventually(5*time.Second, func(context.Context) error {
+			if links := c.devices(); len(links) != 1 {
+				return fmt.Errorf("%s's container keeps %v", c.node.Name(), links)
+			}
+			return nil
+		})
 	}
 	if r, err := a.Command(t.Context(), "status"); err != nil || r.Exit != 3 {
 		t.Errorf("status after down: %+v %v, want exit 3", r, err)
