@@ -134,14 +134,22 @@ func (n *Node) pathTo(id topology.NodeID) (path api.Path, name string, ok bool) 
 
 // Connect adds targets that persist.
 func (n *Node) Connect(targets []string) error {
-	n.loop.post(wgmesh.Connect{Targets: targets})
+	n.loop.take(wgmesh.Connect{Targets: targets})
+	return n.remembered()
+}
+
+// remembered says that the last change of the core's state is not on the disk, if so.
+func (n *Node) remembered() error {
+	if why := n.problems.has("state-write"); why != "" {
+		return api.Errorf(api.CodeFailed, "done until weavewg restarts, but not remembered: %s", why)
+	}
 	return nil
 }
 
 // ForgetTargets drops targets that Connect added.
 func (n *Node) ForgetTargets(targets []string) error {
-	n.loop.post(wgmesh.ForgetTargets{Targets: targets})
-	return nil
+	n.loop.take(wgmesh.ForgetTargets{Targets: targets})
+	return n.remembered()
 }
 
 // ForgetNode drops an absent node from the mesh.

@@ -47,6 +47,9 @@ func (l *loop) ask(f func(*wgmesh.Core)) {
 	}
 }
 
+// take hands an event to the core and waits until its effects are carried out.
+func (l *loop) take(e wgmesh.Event) { l.ask(func(*wgmesh.Core) { l.step(e) }) }
+
 // run steps the core until ctx ends.
 func (l *loop) run(ctx context.Context) error {
 	defer close(l.done)
@@ -59,6 +62,7 @@ func (l *loop) run(ctx context.Context) error {
 			return nil
 		case f := <-l.calls:
 			f(l.core)
+			timer.Reset(max(0, time.Until(l.core.Next())))
 			continue
 		case event = <-l.events:
 		case <-timer.C:
