@@ -40,6 +40,7 @@ var verbs = map[string]verb{
 	"inject":   {"ADDR:PORT COUNT VNI MARKER        VXLAN from a stranger", inject},
 	"ps":       {"TEXT                              processes with TEXT in their command line", processes},
 	"visit":    {"ADDR:PORT silence|garbage|http|tls  what a TCP port answers to a stranger", visit},
+	"flood":    {"ADDR:PORT COUNT FROM…             keep connections of a stranger open", flood},
 	"squat":    {"tcp|udp PORT                      hold a port until a signal", squat},
 	"get":      {"URL                               fetch a page", get},
 	"search":   {"TEXT PATH…                        where TEXT is in files, command lines and environments", search},
