@@ -71,7 +71,8 @@ func OpenSpace(path string) (*Space, error) {
 }
 
 func newSpace(name string, file *os.File) (*Space, error) {
-	nl, err := netlink.NewHandleAt(netns.NsHandle(file.Fd()))
+	// Route alone: by default a handle wants XFRM as well, which not every kernel has.
+	nl, err := netlink.NewHandleAt(netns.NsHandle(file.Fd()), unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("netlink in %s: %w", name, err), file.Close())
 	}
