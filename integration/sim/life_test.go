@@ -109,3 +109,29 @@ func TestLeave(t *testing.T) {
 	reach(t, w, "every link is up again", 15*time.Second, (&everyPair{world: w, ok: linked}).holds)
 	sound(t, w)
 }
+
+// Two nodes with one identity are noticed, and cost the others little.
+func TestClone(t *testing.T) {
+	const n, original, clone = 20, 3, 17
+	w := New(6, n, Options{Copies: map[int]int{clone: original}})
+	others := func(i int) bool { return i != original && i != clone }
+	q := everyPair{world: w, ok: linked, among: others}
+	reach(t, w, "every link of the others is up", 15*time.Second, q.holds)
+	w.Run(10 * time.Second)
+	before := w.messages
+	for range 60 {
+		w.Run(time.Second)
+		sound(t, w)
+		if !q.holds() {
+			t.Fatalf("seed %d: at %v a link between others is down", w.Seed, w.Now())
+		}
+	}
+	if rate := (w.messages - before) / 60; rate > 1000 {
+		t.Errorf("seed %d: %d messages a second", w.Seed, rate)
+	}
+	for _, i := range []int{original, clone} {
+		if v := w.Nodes[i].core.View(); v.Clones < 3 {
+			t.Errorf("seed %d: node %d has noticed nothing (%d)", w.Seed, i, v.Clones)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -43,9 +44,22 @@ func settled(t *testing.T, w *World) {
 	}
 }
 
+// count returns the full count where WEAVEWG_SOAK is set, else the one that fits `make test`.
+func count(full, quick uint64) uint64 {
+	if os.Getenv("WEAVEWG_SOAK") != "" {
+		return full
+	}
+	return quick
+}
+
 // A mesh of 100 nodes through its life: cold start, a partition and its end, a quarter starved.
 func TestHundredNodes(t *testing.T) {
-	const seed, n = 1, 100
+	for seed := range count(30, 1) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { life(t, seed, large) })
+	}
+}
+
+func life(t *testing.T, seed uint64, n int) {
 	w := New(seed, n, Options{})
 	every := func(ok func(*Node, wgmesh.PeerView) bool) func() bool { return (&everyPair{world: w, ok: ok}).holds }
 	steps := []struct {
@@ -155,8 +169,8 @@ func TestSameSeedSameTrace(t *testing.T) {
 
 // Different seeds are different distances, orders and jitter; all must end well.
 func TestSeeds(t *testing.T) {
-	for seed := range uint64(6) {
-		n := 5 + 6*int(seed)
+	for seed := range count(600, 6) {
+		n := 5 + 6*int(seed%6)
 		t.Run(fmt.Sprintf("seed %d with %d nodes", seed, n), func(t *testing.T) {
 			w := eventful(seed, n)
 			sound(t, w)

@@ -82,6 +82,8 @@ func (n *Node) dial(target string) {
 			case n.run != run:
 			case w.net.blocked(n.addr, far.addr), far.frozen(), far.down, n.frozen():
 				fail(handshakeTimeout, wgmesh.DialUnreachable, "handshake: timeout")
+			case far.core.Self() == n.core.Self():
+				fail(oneWay, wgmesh.DialDuplicate, "duplicate identity: another node runs with a copy of this one's state")
 			case len(far.core.Record().Body) == 0:
 				fail(oneWay, wgmesh.DialRefused, "not ready")
 			default:

@@ -41,6 +41,8 @@ type Options struct {
 	Identity func(i int) ([32]byte, topology.Notary)
 	// Targets lists the nodes that node i dials; nil: everybody but the first dials the first.
 	Targets func(i int) []int
+	// Copies names nodes that run with a copy of another one's identity: copy to original, which has the lower index.
+	Copies map[int]int
 	// Codec sends every message through topology's encoder and decoder.
 	Codec bool
 }
@@ -84,7 +86,11 @@ func (w *World) start(i int, n *Node, o Options) {
 		Mesh: mesh, Name: fmt.Sprintf("n%03d", i), Software: "sim", Port: port,
 		Networks: []wgmesh.NetworkSettings{{NetworkRef: topology.NetworkRef{Name: "default", VNI: 1}}},
 	}
-	n.settings.Key, n.notary = o.Identity(i)
+	if original, ok := o.Copies[i]; ok {
+		n.settings.Key, n.notary = w.Nodes[original].settings.Key, w.Nodes[original].notary
+	} else {
+		n.settings.Key, n.notary = o.Identity(i)
+	}
 	for _, t := range o.Targets(i) {
 		n.settings.Targets = append(n.settings.Targets, w.Nodes[t].target())
 	}
