@@ -41,9 +41,7 @@ func TestBlockAndUnblock(t *testing.T) {
 	if err := undo(); err != nil {
 		t.Fatal(err)
 	}
-	if r := ping(t, a.Host, "10.0.0.2", 10); r.Lost() != 0 {
-		t.Errorf("unblocked, yet %s", r)
-	}
+	reaches(t, a.Host, "10.0.0.2")
 }
 
 func TestDropByProtocolAndPort(t *testing.T) {
@@ -141,9 +139,7 @@ func TestUnpluggedCable(t *testing.T) {
 	if err := a.SetUp(true); err != nil {
 		t.Fatal(err)
 	}
-	if r := ping(t, a.Host, "10.0.0.2", 5); r.Lost() != 0 {
-		t.Errorf("plugged in, yet %s", r)
-	}
+	reaches(t, a.Host, "10.0.0.2")
 }
 
 func TestHostRunsPrograms(t *testing.T) {

@@ -80,3 +80,14 @@ func ping(t *testing.T, from Place, to string, n int) PingReport {
 	t.Logf("ping %s: %s", to, r)
 	return r
 }
+
+// reaches waits for an answer: after a cut the kernel first searches for the neighbour anew, once a second.
+func reaches(t *testing.T, from Place, to string) {
+	t.Helper()
+	r, err := Ping(within(t, 20*time.Second), from, PingSpec{
+		To: netip.MustParseAddr(to), Count: 500, Every: 20 * time.Millisecond, Stop: 1,
+	})
+	if err != nil || r.Lost() == r.Sent() {
+		t.Errorf("%s is not reached: %s, %v", to, r, err)
+	}
+}
