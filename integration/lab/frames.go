@@ -121,21 +121,26 @@ func sum16(b []byte, sum uint32) uint16 {
 	return uint16(sum)
 }
 
+// catchUp is how far behind its pace a sender makes up for: more, and it would send bursts that nobody asked for.
+const catchUp = 10 * time.Millisecond
+
 // SendFrames sends a stream at its pace.
 func SendFrames(ctx context.Context, tap *Tap, s FrameSpec) error {
-	start := time.Now()
+	due := time.Now()
 	for n := range s.Count {
-		due := start.Add(time.Duration(n) * time.Second / time.Duration(max(s.PerSecond, 1)))
 		if wait := time.Until(due); wait > time.Millisecond {
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
 			case <-time.After(wait):
 			}
+		} else if wait < -catchUp {
+			due = time.Now().Add(-catchUp)
 		}
 		if err := tap.Send(s.Frame(n)); err != nil {
 			return fmt.Errorf("frame %d: %w", n, err)
 		}
+		due = due.Add(time.Second / time.Duration(max(s.PerSecond, 1)))
 	}
 	return ctx.Err()
 }

@@ -145,7 +145,7 @@ func (m *SSH) Stop() error {
 	m.mu.Unlock()
 	var errs []error
 	for _, p := range left {
-		errs = append(errs, p.Signal(unix.SIGKILL))
+		errs = append(errs, p.abandon())
 	}
 	errs = append(errs, m.client.Close())
 	for _, p := range left {
@@ -165,11 +165,6 @@ func (m *SSH) start(ctx context.Context, in io.Reader, argv []string) (*sshProce
 	if len(argv) == 0 {
 		return nil, fmt.Errorf("%s: no program given", m.config.Name)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.stopped {
-		return nil, fmt.Errorf("%s is stopped", m.config.Name)
-	}
 	session, err := m.client.NewSession()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.config.Name, err)
@@ -180,16 +175,39 @@ func (m *SSH) start(ctx context.Context, in io.Reader, argv []string) (*sshProce
 	if err := session.Start(line); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %s: %w", m.config.Name, argv[0], err), session.Close())
 	}
-	m.running[p] = struct{}{}
+	m.mu.Lock()
+	stopped := m.stopped
+	if !stopped {
+		m.running[p] = struct{}{} // Stop waits for it
+	}
+	m.mu.Unlock()
 	go p.wait()
+	if stopped {
+		return nil, errors.Join(fmt.Errorf("%s is stopped", m.config.Name), p.abandon())
+	}
 	select {
 	case <-p.pidKnown:
 	case <-p.done:
 		return nil, fmt.Errorf("%s: %s: %w", m.config.Name, argv[0], p.Output().OK())
 	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), session.Close())
+		return nil, errors.Join(ctx.Err(), p.abandon())
 	}
 	return p, nil
+}
+
+// abandonTimeout is how long the id of a process that nobody wants any more is waited for.
+const abandonTimeout = 5 * time.Second
+
+// abandon ends a process that was asked to start, but has not told its id yet.
+func (p *sshProcess) abandon() error {
+	select {
+	case <-p.pidKnown:
+		return p.Signal(unix.SIGKILL)
+	case <-p.done:
+		return nil
+	case <-time.After(abandonTimeout):
+		return errors.Join(errors.New("the process does not tell its id"), p.session.Close())
+	}
 }
 
 // sshProcess is a process behind SSH.
@@ -261,10 +279,10 @@ func (p *sshProcess) wait() {
 		p.exit = 255
 		_, _ = p.stderr.Write([]byte(err.Error()))
 	}
+	close(p.done)
 	p.machine.mu.Lock()
 	delete(p.machine.running, p)
 	p.machine.mu.Unlock()
-	close(p.done)
 }
 
 // pidReader takes the wrapper's line off a program's output.

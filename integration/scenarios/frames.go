@@ -18,7 +18,7 @@ func frames(t *T, e *Env) {
 	from, to := all[0].devices()["ethwe"], all[1].devices()["ethwe"]
 	mtu := strconv.Itoa(from.MTU)
 	count := strconv.Itoa(t.count(1_000_000, 100_000))
-	stream := []string{"ethwe", "-from", from.MAC, "-to", to.MAC, "-count", count, "-mtu", mtu, "-rate", "4000", "-seed", "11"}
+	stream := []string{"ethwe", "-from", from.MAC, "-to", to.MAC, "-count", count, "-mtu", mtu, "-rate", "3000", "-seed", "11"}
 	rx := all[1].start(true, append([]string{"frames", "receive"}, stream...)...)
 	start := time.Now()
 	tx := all[0].start(false, append([]string{"frames", "send"}, stream...)...)
