@@ -49,6 +49,7 @@ const (
 	PSKPrepare PSKPhase = 1
 	PSKConfirm PSKPhase = 2
 	PSKApplied PSKPhase = 3
+	PSKWanted  PSKPhase = 4 // follower to leader: it holds no key for this tunnel, begin anew; the epoch says nothing
 )
 
 // TunnelPair names the two WireGuard keys between which a tunnel runs, from the sender's side.

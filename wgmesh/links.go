@@ -206,12 +206,16 @@ func (c *Core) tendLinks() {
 func (c *Core) agree(l *link) {
 	s := c.sessionWith(l.peer)
 	leads := c.self.Compare(l.peer) < 0
+	lacks := !leads && l.tunnel.psk == (wgtypes.Key{})
 	if s == nil {
 		if l.psk.phase == pskPreparing || l.psk.phase == pskConfirmed {
 			l.psk = pskAgreement{}
 		}
-		if leads && l.wantsPSK(c.now, &session{}) {
-			c.openRouted(l)
+		switch {
+		case leads && l.wantsPSK(c.now, &session{}):
+			c.openRouted(l, routedPatience)
+		case lacks:
+			c.openRouted(l, 3*routedPatience) // usually the leader is first
 		}
 		return
 	}
@@ -219,6 +223,14 @@ func (c *Core) agree(l *link) {
 		if m, ok := l.installed(c.now, c.self, c.slot.public); ok {
 			s.used = c.now
 			c.do(Send{s.id, m})
+		}
+	}
+	if lacks {
+		if due := later(s.up, l.psk.sent).Add(pskPatience); c.now.Before(due) {
+			c.wakeAt(due)
+		} else {
+			l.psk.sent, s.used = c.now, c.now
+			c.do(Send{s.id, l.pskMessage(topology.PSKWanted, c.slot.public)})
 		}
 	}
 	if !leads {
@@ -241,12 +253,12 @@ func (c *Core) agree(l *link) {
 const routedPatience = time.Second
 
 // openRouted asks for a session over neighbours when there is no direct one.
-func (c *Core) openRouted(l *link) {
+func (c *Core) openRouted(l *link, patience time.Duration) {
 	if _, ok := c.routes[l.peer]; !ok {
 		return
 	}
 	if l.nextRouted.IsZero() {
-		l.nextRouted = c.now.Add(routedPatience)
+		l.nextRouted = c.now.Add(patience)
 	}
 	if c.now.Before(l.nextRouted) {
 		c.wakeAt(l.nextRouted)

@@ -15,7 +15,8 @@ import (
 // pskAgreement is how the two ends of a tunnel come to use the same pre-shared key. The leader (lower node id) says
 // Prepare; the follower installs the key and, once its device shows it, says Confirm; the leader installs it and says
 // Applied. The key never travels. A step that is lost is repeated by the leader; a session that ends ends the
-// agreement, and the next session starts a new one. Until the key is in place at both ends the tunnel's running
+// agreement, and the next session starts a new one. A follower that has lost the key (the link was gone here for a while)
+// asks with Wanted, since the leader sees nothing wrong. Until the key is in place at both ends the tunnel's running
 // session lives on: WireGuard takes a changed key only at its next handshake (measured: 120 s of grace).
 type pskAgreement struct {
 	phase   pskPhase
@@ -38,6 +39,7 @@ const (
 
 const (
 	pskRetry    = time.Second       // a step without an answer is repeated
+	pskPatience = 2 * time.Second   // a follower without a key waits so long for the leader before it asks
 	pskLifetime = time.Hour         // then the leader agrees on a new one
 	pskVerify   = 170 * time.Second // a handshake must have succeeded this long after the last, or the keys may differ
 )
@@ -120,6 +122,14 @@ func (l *link) takePSK(now time.Time, s *session, step *topology.PSKStep, self t
 		}
 		l.psk.phase = pskAgreed
 		l.pskAgreed(now)
+	case topology.PSKWanted:
+		if !leads {
+			return false, "the lower id leads"
+		}
+		if l.psk.phase == pskPreparing || now.Sub(l.psk.started) < pskRetry {
+			return true, ""
+		}
+		l.psk, l.tunnel.pskSince = pskAgreement{}, time.Time{}
 	default:
 		return false, fmt.Sprintf("unknown phase %d", step.Phase)
 	}

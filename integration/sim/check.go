@@ -41,8 +41,8 @@ func (w *World) checkSend(n *Node, x wgmesh.Send) {
 	case m.Routed != nil && m.Routed.Hops >= topology.MaxHops:
 		w.violate("node %d: a routed piece leaves with %d hops", n.index, m.Routed.Hops)
 	case m.Forget != nil:
-		if about := w.byID[m.Forget.Node]; about != nil && !about.left {
-			w.violate("node %d: asks to forget node %d, which lives", n.index, about.index)
+		if !w.forgotten[m.Forget.Node] {
+			w.violate("node %d: asks to forget %s", n.index, m.Forget.Node)
 		}
 	case m.Records != nil:
 		for _, s := range m.Records {

@@ -110,6 +110,34 @@ func TestLeave(t *testing.T) {
 	sound(t, w)
 }
 
+// A node that was forgotten while it could not be reached is known by nobody, until it comes back.
+func TestForgottenAndBack(t *testing.T) {
+	const n, gone, with = 20, 5, 11
+	w := New(7, n, Options{})
+	every := func(ok func(*Node, wgmesh.PeerView) bool) func() bool { return (&everyPair{world: w, ok: ok}).holds }
+	reach(t, w, "every link is up", 15*time.Second, every(linked))
+	w.Partition(func(i int) bool { return i == gone || i == with })
+	w.Run(40 * time.Second)
+	w.Forget(2, gone)
+	forgotten := func() bool {
+		for i, x := range w.Nodes {
+			for _, p := range x.core.View().Peers {
+				if i != gone && i != with && p.ID == w.Nodes[gone].core.Self() {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	reach(t, w, "nobody on this side knows it", 2*time.Second, forgotten)
+	w.Run(30 * time.Second)
+	reach(t, w, "nobody on this side knows it still", 100*time.Millisecond, forgotten)
+	w.Heal()
+	reach(t, w, "all graphs are equal", 15*time.Second, func() bool { return every(known)() && w.equal() })
+	reach(t, w, "every link is up again", 30*time.Second, every(linked))
+	settled(t, w)
+}
+
 // Two nodes with one identity are noticed, and cost the others little.
 func TestClone(t *testing.T) {
 	const n, original, clone = 20, 3, 17

@@ -25,12 +25,14 @@ type World struct {
 	trace trace
 	codec bool // every message goes through topology's codec
 
-	byAddr   map[netip.Addr]*Node
-	byID     map[topology.NodeID]*Node
-	indices  uint64 // of WireGuard sessions
-	made     uint64 // connections
-	messages int
-	notes    map[string]int // of level warn and above, by code
+	byAddr map[netip.Addr]*Node
+	byID   map[topology.NodeID]*Node
+	// forgotten holds whom Forget named: of nobody else may a node say that it is to be forgotten.
+	forgotten map[topology.NodeID]bool
+	indices   uint64 // of WireGuard sessions
+	made      uint64 // connections
+	messages  int
+	notes     map[string]int // of level warn and above, by code
 
 	violations []string
 }
@@ -51,7 +53,7 @@ type Options struct {
 func New(seed uint64, n int, o Options) *World {
 	w := &World{
 		Seed: seed, clock: newClock(), rng: rand.New(rand.NewPCG(seed, 0x5eed)), net: newUnderlay(), codec: o.Codec,
-		byAddr: map[netip.Addr]*Node{}, byID: map[topology.NodeID]*Node{}, notes: map[string]int{},
+		byAddr: map[netip.Addr]*Node{}, byID: map[topology.NodeID]*Node{}, forgotten: map[topology.NodeID]bool{}, notes: map[string]int{},
 	}
 	opened := map[[32]byte]*topology.Record{}
 	if o.Identity == nil {
@@ -188,6 +190,13 @@ func (w *World) Amnesia(i int) { w.Nodes[i].state = wgmesh.State{} }
 
 // Leave takes a node down on purpose.
 func (w *World) Leave(i int) { w.Nodes[i].leave() }
+
+// Forget asks node i to have node j forgotten by all.
+func (w *World) Forget(i, j int) {
+	id := w.Nodes[j].core.Self()
+	w.forgotten[id] = true
+	w.Nodes[i].post(wgmesh.ForgetNode{Node: id})
+}
 
 // Return starts a node again that was taken down.
 func (w *World) Return(i int) {
