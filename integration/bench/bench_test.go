@@ -88,6 +88,15 @@ func TestCompare(t *testing.T) {
 			}
 		}
 	}
+	if *pairs >= 9 {
+		for _, table := range result.Tables {
+			for _, verdict := range table.Verdicts() {
+				if !verdict.Met {
+					t.Errorf("TCP is %s of %s, the floor is %v", verdict.Ratio, verdict.Against, verdict.Floor)
+				}
+			}
+		}
+	}
 	if *results == "" {
 		return
 	}

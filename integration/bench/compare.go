@@ -30,6 +30,7 @@ type Sample struct {
 // Row is all of one contender.
 type Row struct {
 	Name    string   `json:"name"`
+	Kind    Kind     `json:"kind"`
 	Samples []Sample `json:"samples"`
 	Latency Latency  `json:"latency"`
 	Error   string   `json:"error,omitempty"` // why it could not be measured
@@ -109,7 +110,7 @@ func compareOnce(ctx context.Context, all []entry, plan Plan, offloads bool, say
 	table := Table{Offloads: offloads, Rows: make([]Row, len(all))}
 	var errs []error
 	for i := range all {
-		table.Rows[i].Name = all[i].Name()
+		table.Rows[i].Name, table.Rows[i].Kind = all[i].Name(), all[i].Kind()
 		all[i].rate = firstGuess
 		if all[i].broken != nil {
 			table.Rows[i].Error = all[i].broken.Error()

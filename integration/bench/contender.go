@@ -13,11 +13,24 @@ import (
 type Contender interface {
 	// Name is the row of the table.
 	Name() string
+	// Kind groups variants of one thing: the best of a kind is what floors are held against.
+	Kind() Kind
 	// Start joins the pair's hosts and returns between what to measure. It returns once packets can pass.
 	Start(ctx context.Context, p *Pair) (Route, error)
 	// Stop ends what Start began, also when Start failed half way.
 	Stop(ctx context.Context) error
 }
+
+// Kind is what a contender is a variant of.
+type Kind string
+
+// The kinds.
+const (
+	Bare      Kind = "bare WireGuard"
+	HandMade  Kind = "hand-made VXLAN"
+	OtherL2   Kind = "fastd"
+	Candidate Kind = "weavewg"
+)
 
 // Route is what a contender offers: two ends, and the address at which From reaches To.
 type Route struct {

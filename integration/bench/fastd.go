@@ -28,6 +28,9 @@ var (
 // Name implements Contender.
 func (f *Fastd) Name() string { return "fastd tap, salsa2012+umac" }
 
+// Kind implements Contender.
+func (f *Fastd) Kind() Kind { return OtherL2 }
+
 // Start implements Contender.
 func (f *Fastd) Start(ctx context.Context, p *Pair) (Route, error) {
 	secretA, publicA, err := fastdKeys(ctx, p.A)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 )
 
@@ -31,6 +32,9 @@ func (r Result) Report(out io.Writer) error {
 		for _, c := range table.Comparisons() {
 			fmt.Fprintf(w, "%s against %s\tTCP %s\tpackets/s %s\n", c.Over, c.Under, c.TCP, c.Rate)
 		}
+		for _, v := range table.Verdicts() {
+			fmt.Fprintf(w, "floor: TCP at least %.1f of %s\t%s\n", v.Floor, v.Kind, v.word())
+		}
 		if err := w.Flush(); err != nil {
 			return err
 		}
@@ -49,20 +53,21 @@ type Comparison struct {
 // String is "1.23 (1.18–1.30)".
 func (e Estimate) String() string { return fmt.Sprintf("%.2f (%.2f–%.2f)", e.Median, e.Low, e.High) }
 
-// Comparisons puts the last contender, weavewg, against all others.
+// Comparisons puts weavewg against all others.
 func (t Table) Comparisons() []Comparison {
-	if len(t.Rows) == 0 {
-		return nil
-	}
-	over := t.Rows[len(t.Rows)-1]
+	over := slices.IndexFunc(t.Rows, func(r Row) bool { return r.Kind == Candidate && r.Error == "" })
 	var all []Comparison
-	for _, under := range t.Rows[:len(t.Rows)-1] {
-		if over.Error == "" && under.Error == "" {
-			all = append(all, Comparison{over.Name, under.Name,
-				estimate(ratios(over.mbits(), under.mbits())), estimate(ratios(over.rates(), under.rates()))})
+	for i, under := range t.Rows {
+		if over >= 0 && i != over && under.Error == "" {
+			all = append(all, compare(t.Rows[over], under))
 		}
 	}
 	return all
+}
+
+func compare(over, under Row) Comparison {
+	return Comparison{over.Name, under.Name,
+		estimate(ratios(over.mbits(), under.mbits())), estimate(ratios(over.rates(), under.rates()))}
 }
 
 func (r Row) mbits() []float64 { return r.column(func(s Sample) float64 { return s.TCP.Mbits }) }
@@ -86,10 +91,12 @@ func (r Result) Save(dir string) (path string, err error) {
 	type saved struct {
 		Result
 		Comparisons [][]Comparison `json:"comparisons"` // of each table
+		Verdicts    [][]Verdict    `json:"verdicts"`    // of each table
 	}
 	whole := saved{Result: r}
 	for _, table := range r.Tables {
 		whole.Comparisons = append(whole.Comparisons, table.Comparisons())
+		whole.Verdicts = append(whole.Verdicts, table.Verdicts())
 	}
 	data, err := json.MarshalIndent(whole, "", " ")
 	if err != nil {

@@ -27,6 +27,9 @@ var (
 // Name implements Contender.
 func (v *VXLAN) Name() string { return "VXLAN over " + v.WireGuard.Name() }
 
+// Kind implements Contender.
+func (v *VXLAN) Kind() Kind { return HandMade }
+
 // Start implements Contender.
 func (v *VXLAN) Start(ctx context.Context, p *Pair) (Route, error) {
 	if _, err := v.WireGuard.Start(ctx, p); err != nil {

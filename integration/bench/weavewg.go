@@ -33,6 +33,9 @@ var (
 // Name implements Contender.
 func (w *Weavewg) Name() string { return "weavewg" }
 
+// Kind implements Contender.
+func (w *Weavewg) Kind() Kind { return Candidate }
+
 // Start implements Contender.
 func (w *Weavewg) Start(ctx context.Context, p *Pair) (Route, error) {
 	dir, err := p.A.Dir()

@@ -44,6 +44,9 @@ func (w *WireGuard) Name() string {
 	return fmt.Sprintf("wireguard-go, GOMAXPROCS=%d", w.Procs)
 }
 
+// Kind implements Contender.
+func (w *WireGuard) Kind() Kind { return Bare }
+
 // TunnelA and TunnelB are the addresses inside the tunnel.
 var (
 	TunnelA = netip.MustParseAddr("10.98.0.1")
