@@ -46,15 +46,12 @@ type Port struct {
 
 // Plug makes an attachment, or puts right what differs in one that exists: a veth pair of which one end is in the
 // network's bridge and the other, with its addresses, in the target. Then it announces the addresses. A failure takes
-// back what was half done; an attachment that existed before stays.
+// back what was half done; an attachment that existed before stays. Errors do not name the attachment: its id says nothing
+// to people.
 func (e *Edge) Plug(s PortSpec) (Port, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p, err := e.plug(s)
-	if err != nil {
-		return Port{}, fmt.Errorf("attach %s: %w", s.ID, err)
-	}
-	return p, nil
+	return e.plug(s)
 }
 
 func (e *Edge) plug(s PortSpec) (_ Port, err error) {

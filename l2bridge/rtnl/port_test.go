@@ -163,7 +163,7 @@ func TestRefusedPortsLeaveNothingBehind(t *testing.T) {
 		s := port("new", 9, ns)
 		c.change(&s)
 		_, err := w.edge.Plug(s)
-		if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), s.ID) {
+		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: got %v, want %q", name, err, c.says)
 		}
 		if after := len(list(t, w.links)) + len(list(t, linksAt(t, ns))); after != before {

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -31,7 +30,10 @@ type bridges struct {
 	wake chan struct{}
 }
 
-const bridgesCalm = 5 * time.Second
+const (
+	bridgesCalm  = 5 * time.Second
+	bridgesRetry = time.Second // after a round that failed
+)
 
 func newBridges(overlay *os.File, log *zap.Logger, p *problems) (*bridges, error) {
 	edge, err := rtnl.Open(overlay)
@@ -79,19 +81,25 @@ func (b *bridges) look() {
 func (b *bridges) run(ctx context.Context, dirty <-chan struct{}) error {
 	timer := time.NewTimer(bridgesCalm)
 	defer timer.Stop()
+	news := dirty
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-b.wake:
-		case <-dirty:
+		case <-news:
 		case <-timer.C:
 		}
 		err := b.round()
 		if b.problems.check("bridge", "see the log; the daemon tries again", err) && err != nil {
 			b.log.Error("bridges", zap.Error(err))
 		}
-		timer.Reset(bridgesCalm)
+		news = dirty
+		pause := bridgesCalm
+		if err != nil { // the steps of a failing round are news themselves
+			news, pause = nil, bridgesRetry
+		}
+		timer.Reset(pause)
 	}
 }
 
@@ -106,7 +114,11 @@ func (b *bridges) round() error {
 	}
 	ops := l2bridge.Diff(spec, status)
 	if len(ops) > 0 {
-		b.log.Info("repairing bridges", zap.Int("steps", len(ops)), zap.String("first", fmt.Sprintf("%T", ops[0])))
+		level := zap.InfoLevel
+		if b.problems.has("bridge") != "" {
+			level = zap.DebugLevel // again
+		}
+		b.log.Log(level, "repairing bridges", zap.Int("steps", len(ops)), zap.String("first", fmt.Sprintf("%T", ops[0])))
 		err = b.edge.Apply(ops)
 	}
 	var list []datapath.Network
@@ -115,7 +127,9 @@ func (b *bridges) round() error {
 			Name: n.Name, VNI: n.VNI, Port: l2bridge.OverlayPortName(n.VNI), Capture: l2bridge.CaptureName(n.VNI), MTU: n.MTU,
 		})
 	}
-	err = errors.Join(err, b.datapath.SetNetworks(list))
+	if setting := b.datapath.SetNetworks(list); err == nil { // a network that is not there is said already
+		err = setting
+	}
 	if len(ops) > 0 && b.replug != nil {
 		b.replug()
 	}

@@ -29,6 +29,9 @@ type reconciler struct {
 const (
 	observeBusy = 50 * time.Millisecond
 	observeCalm = 5 * time.Second
+	// observeRetry is the pause after a round that failed. News do not shorten it: the steps of a failing round are news
+	// themselves.
+	observeRetry = 200 * time.Millisecond
 )
 
 func newReconciler(device wgmesh.Device, post func(wgmesh.Event), busy func() bool, problem func(error), log *zap.Logger) *reconciler {
@@ -55,25 +58,31 @@ func (r *reconciler) look() {
 func (r *reconciler) run(ctx context.Context, dirty <-chan struct{}) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	news := dirty
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.wake:
-		case <-dirty:
+		case <-news:
 		case <-timer.C:
 		}
-		r.round()
+		ok := r.round()
+		news = dirty
 		pause := observeCalm
-		if r.busy() {
+		switch {
+		case !ok:
+			news, pause = nil, observeRetry
+		case r.busy():
 			pause = observeBusy
 		}
 		timer.Reset(pause)
 	}
 }
 
-// round converges once. A failing step leaves the rest for the next round: what was applied shows in the observation.
-func (r *reconciler) round() {
+// round converges once and says whether that went well. A failing step leaves the rest for the next round: what was
+// applied shows in the observation.
+func (r *reconciler) round() (ok bool) {
 	r.mu.Lock()
 	spec, generation := r.spec, r.generation
 	r.mu.Unlock()
@@ -94,10 +103,11 @@ func (r *reconciler) round() {
 	if err != nil {
 		observed.Err = err.Error()
 		if len(status.Slots) == 0 {
-			return // nothing was seen: the core keeps its picture
+			return false // nothing was seen: the core keeps its picture
 		}
 	} else {
 		observed.Applied = generation
 	}
 	r.post(observed)
+	return err == nil
 }
