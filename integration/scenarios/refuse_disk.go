@@ -28,21 +28,12 @@ func refuseDisk(t *T, e *Env) {
 
 	// The state_dir on a small disk of its own, which only this daemon sees, and which is full.
 	t.ok(n.Terminate(t.within(10 * time.Second)))
-	wrapper, copied := n.Spec.Dir+"/up-on-a-small-disk", n.Spec.Dir+"/copy"
-	t.ok(n.WriteFile(t.Context(), wrapper, `#!/bin/sh -e
-[ "$1" = up ] || exec `+e.Binary+` "$@"
-[ "$2" = mounted ] || exec unshare -m --propagation private "$0" up mounted "$@"
-shift 2
-cp -a `+state+` `+copied+`
+	copied := n.Spec.Dir + "/copy"
+	m.launchBehind(n, `cp -a `+state+` `+copied+`
 mount -t tmpfs -o size=128k,mode=700 none `+state+`
 cp -a `+copied+`/. `+state+`
 rm -r `+copied+`
-dd if=/dev/zero of=`+state+`/fill bs=1k 2>/dev/null || true
-exec `+e.Binary+` "$@"
-`, 0o755))
-	n.Spec.Binary = wrapper
-	t.ok(n.Launch(t.Context()))
-	n.Spec.Binary = e.Binary
+dd if=/dev/zero of=`+state+`/fill bs=1k 2>/dev/null || true`)
 	t.ok(n.WaitFor(t.within(20*time.Second), "ready"))
 	t.says(n, 10*time.Second, "no space left on device")
 	t.says(n, time.Second, "state-write")

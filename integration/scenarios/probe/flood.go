@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -85,7 +87,7 @@ func crawl(ctx context.Context, conn net.Conn) int64 {
 		}
 		n, err := conn.Read(make([]byte, 512))
 		got += int64(n)
-		if timeout, ok := err.(net.Error); err != nil && (!ok || !timeout.Timeout()) {
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			break
 		}
 	}
