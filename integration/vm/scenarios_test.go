@@ -27,7 +27,7 @@ var programs = sync.OnceValue(func() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	for from, to := range map[string]string{"../../cmd/weavewg": guestBinary, "../scenarios/probe": guestProbe} {
-		local := filepath.Join("../../.cache/vm", filepath.Base(to))
+		local := "../../.cache/vm/" + filepath.Base(to)
 		if err := build(local, from); err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ func hosts(t *testing.T, names ...string) *scenarios.Env {
 			Machine: lab.Inside(g, name, "nsenter", "--net=/run/netns/"+name),
 			Addr4:   netip.AddrFrom4([4]byte{10, 99, 0, byte(i + 1)}),
 			Addr6:   netip.AddrFrom16([16]byte{0xfd, 0x99, 15: byte(i + 1)}),
-			Dir:     filepath.Join("/var/tmp", t.Name(), name),
+			Dir:     "/var/tmp/" + t.Name() + "/" + name,
 		}
 		env.Sites = append(env.Sites, site)
 		script += fmt.Sprintf(`
