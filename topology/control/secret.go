@@ -23,6 +23,9 @@ const (
 	// minSecretLine is the length of 128 random bits in base64. Whoever receives our proof could try weaker secrets
 	// offline, so there is no way to use them.
 	minSecretLine = 22
+	// minDistinct is how many different characters a secret has at least: what is typed as one key held down is long, and
+	// guessed at once. Six of the shortest length are some 50 bits at best.
+	minDistinct = 6
 )
 
 // secretPrefix marks generated secrets, so that people and leak scanners recognise them.
@@ -85,6 +88,9 @@ func ParseSecrets(data []byte) (*Secrets, error) {
 		case len(strings.TrimPrefix(line, secretPrefix)) < minSecretLine:
 			return nil, fmt.Errorf("line %d: too short to be safe (%d characters at least): weavewg secret generate makes a good one",
 				number, minSecretLine)
+		case distinct(strings.TrimPrefix(line, secretPrefix)) < minDistinct:
+			return nil, fmt.Errorf("line %d: too simple to be safe (%d different characters at least): weavewg secret generate makes a good one",
+				number, minDistinct)
 		}
 		s.lines = append(s.lines, line)
 	}
@@ -92,6 +98,15 @@ func ParseSecrets(data []byte) (*Secrets, error) {
 		return nil, fmt.Errorf("holds no secret; make one: weavewg secret generate")
 	}
 	return s, nil
+}
+
+// distinct counts the different characters of s.
+func distinct(s string) int {
+	seen := map[rune]bool{}
+	for _, r := range s {
+		seen[r] = true
+	}
+	return len(seen)
 }
 
 // String says how many secrets there are.

@@ -33,7 +33,7 @@ func TestGeneratedSecret(t *testing.T) {
 }
 
 func TestSecretFile(t *testing.T) {
-	long := strings.Repeat("x", maxSecretLine)
+	long := strings.Repeat("abcdefgh", maxSecretLine/8)
 	many := strings.Repeat(secretA+"\n", maxSecrets)
 	for _, c := range []struct {
 		name, text string
@@ -48,6 +48,8 @@ func TestSecretFile(t *testing.T) {
 		{"seventeen", many + secretA, 0, "line 17: more than 16 secrets"},
 		{"too long", long + "x", 0, "line 1: longer than 512 characters"},
 		{"too short", "# x\nhunter2", 0, "line 2: too short to be safe"},
+		{"one key held down", strings.Repeat("a", 40), 0, "line 1: too simple to be safe"},
+		{"two keys, prefixed", "wwg1-" + strings.Repeat("ab", 20), 0, "line 1: too simple to be safe"},
 		{"prefix does not count", "wwg1-" + strings.Repeat("a", 21), 0, "too short"},
 		{"spaces", "correct horse battery staple", 0, "line 1: a secret has no spaces"},
 		{"only comments", "# nothing\n\n", 0, "holds no secret"},

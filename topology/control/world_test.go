@@ -15,8 +15,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // secretA and secretB are not secret: they are of tests.
 const (
-	secretA = "wwg1-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-	secretB = "wwg1-BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
+	secretA = "wwg1-AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGhIjKlMnOpQ"
+	secretB = "wwg1-BcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgHiJkLmNoPqR"
 )
 
 // testNode is a Handshaker with its parts in reach.
