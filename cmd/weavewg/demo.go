@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 )
 
 // demoLimit is how long the demo may take: something hangs if it does.
@@ -38,13 +36,8 @@ func newDemoCommand() *cobra.Command {
 
 // demoPossible says in one line why this machine cannot run the demo, if it cannot.
 func demoPossible() error {
-	const needed = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_NET_RAW
-	have, err := effectiveCapabilities()
-	if err != nil {
-		return fmt.Errorf("demo: %w", err)
-	}
-	if have&needed != needed {
-		return fmt.Errorf("demo %w (CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_NET_RAW) to make network namespaces: sudo weavewg demo", errNotRoot)
+	if err := mustHaveRights("demo", "to make network namespaces: sudo weavewg demo"); err != nil {
+		return err
 	}
 	tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 	if err != nil {
@@ -52,22 +45,6 @@ func demoPossible() error {
 			"or start the container with --device /dev/net/tun")
 	}
 	return tun.Close()
-}
-
-// effectiveCapabilities reads the capabilities that count (proc(5), CapEff).
-func effectiveCapabilities() (uint64, error) {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			var caps uint64
-			_, err := fmt.Sscanf(hex, "%x", &caps)
-			return caps, err
-		}
-	}
-	return 0, errors.New("/proc/self/status names no capabilities")
 }
 
 // demo is one run: what it built and what it prints.

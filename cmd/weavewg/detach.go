@@ -26,7 +26,7 @@ func (a *app) upDetached(cmd *cobra.Command) error {
 		return err
 	}
 	a.warn(c)
-	if err := mustBeRoot("weavewg up makes interfaces and namespaces"); err != nil {
+	if err := mayRun(); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(c.RunDir, 0o755); err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -60,7 +59,7 @@ func (a *app) up(cmd *cobra.Command, report bool) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := mustBeRoot("weavewg up makes interfaces and namespaces"); err != nil {
+	if err := mayRun(); err != nil {
 		return err
 	}
 	var to zapWriter
@@ -84,12 +83,12 @@ func (a *app) up(cmd *cobra.Command, report bool) (err error) {
 	})
 }
 
-// mustBeRoot returns an error that says why root is needed, unless this is root.
-func mustBeRoot(why string) error {
-	if os.Geteuid() == 0 {
-		return nil
+// mayRun says what this process lacks to run a node.
+func mayRun() error {
+	if err := mustBeRoot("weavewg up makes interfaces and namespaces"); err != nil {
+		return err
 	}
-	return fmt.Errorf("%w: %s: use sudo", errNotRoot, why)
+	return mustHaveRights("weavewg up", "to make interfaces and namespaces: give the container these")
 }
 
 // starter tells the `up -d` that started this process how the start went, once.
