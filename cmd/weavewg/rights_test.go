@@ -18,7 +18,9 @@ import (
 func TestUpWithoutWhatItNeeds(t *testing.T) {
 	apart := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
 	noTUN := []string{"unshare", "-m", "--propagation", "private", "sh", "-c", `mount -t tmpfs none /dev/net && exec "$@"`, "sh"}
-	without := func(right string) []string { return []string{"setpriv", "--bounding-set", "-" + right, "--inh-caps", "-" + right} }
+	without := func(right string) []string {
+		return []string{"setpriv", "--bounding-set", "-" + right, "--inh-caps", "-" + right}
+	}
 	for name, c := range map[string]struct {
 		prefix []string
 		code   int
