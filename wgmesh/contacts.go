@@ -2,6 +2,7 @@ package wgmesh
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -275,6 +276,13 @@ func (t *contacts) nudge(now time.Time, id topology.NodeID) {
 func (t *contacts) full(now time.Time, id topology.NodeID) {
 	t.fullAt[id] = now
 	t.targets.Remove(nodeKey(id), topology.Discovered)
+}
+
+// forget drops what is kept about a node that left the mesh for good.
+func (t *contacts) forget(id topology.NodeID) {
+	maps.DeleteFunc(t.leads, func(_ string, lead topology.NodeID) bool { return lead == id })
+	delete(t.turn, id)
+	delete(t.fullAt, id)
 }
 
 func (t *contacts) isFull(now time.Time, id topology.NodeID) bool {

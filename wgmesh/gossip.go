@@ -230,6 +230,8 @@ func (c *Core) forget(f topology.Forget) {
 	c.note(Info, "node-forgotten", f.Node, "dropped from the mesh")
 	c.graph.Drop(f.Node, f.Floor)
 	delete(c.present, f.Node)
+	delete(c.observed, f.Node)
+	c.contacts.forget(f.Node)
 	c.stale = true
 	c.saveSoon()
 }
