@@ -44,8 +44,9 @@ type Node struct {
 	run     [8]byte
 	stop    context.CancelCauseFunc
 
-	mu     sync.Mutex // guards config
-	config *config.Config
+	reloading sync.Mutex // one at a time
+	mu        sync.Mutex // guards config
+	config    *config.Config
 
 	identity  *control.Identity
 	shaker    *control.Handshaker

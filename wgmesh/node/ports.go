@@ -101,6 +101,7 @@ func (p *ports) add(want state.Attachment, namespace string, network config.Netw
 	if err := p.store.SetAttachments(list); err != nil {
 		if at < 0 { // nothing half done: what is not remembered is not plugged in
 			err = errors.Join(err, p.edge.Unplug(portID(next)))
+			p.forget(next)
 		}
 		return api.Port{}, err
 	}
