@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +53,17 @@ dd if=/dev/zero of=`+state+`/fill bs=1k 2>/dev/null || true`)
 			t.Errorf("%s: exit %d: %s", argv[0], r.Exit, r.Stderr)
 		}
 	}
+	n.Spec.More = "networks: [{name: default, address: 10.32.0.79/24}, {name: more}]\n"
+	t.ok(n.WriteConfig(t.Context()))
+	r, err := n.Command(t.Context(), "config", "reload")
+	t.ok(err)
+	t.Logf("reload: exit %d: %s", r.Exit, strings.TrimSpace(r.Stderr))
+	if r.Exit != 1 || !strings.Contains(r.Stderr, "no space left on device; the running configuration stays") {
+		t.Errorf("reload: exit %d: %s", r.Exit, r.Stderr)
+	}
+	if s := t.status(n); len(s.Networks) != 1 {
+		t.Errorf("the refused reload was applied in part: %+v", s.Networks)
+	}
 	if d := c.devices(); len(d) != 1 {
 		t.Errorf("the refused attach left %v", d)
 	}
@@ -67,7 +79,7 @@ dd if=/dev/zero of=`+state+`/fill bs=1k 2>/dev/null || true`)
 
 	inside("rm " + state + "/fill")
 	c.attach("10.32.0.77/24")
-	_, err := n.Must(t.Context(), "connect", "192.0.2.251")
+	_, err = n.Must(t.Context(), "connect", "192.0.2.251")
 	t.ok(err)
 	t.eventually(5*time.Second, func(context.Context) error {
 		for _, p := range t.status(n).Problems {
@@ -78,9 +90,13 @@ dd if=/dev/zero of=`+state+`/fill bs=1k 2>/dev/null || true`)
 		return nil
 	})
 
+	_, err = n.Must(t.Context(), "config", "reload")
+	t.ok(err)
+	all[1].reaches(netip.MustParseAddr("10.32.0.79"))
+
 	// Something read-only in its place.
 	inside("mount -t tmpfs -o size=64k,ro none " + state)
-	r, err := n.Command(t.Context(), "detach", strconv.Itoa(c.pid))
+	r, err = n.Command(t.Context(), "detach", strconv.Itoa(c.pid))
 	t.ok(err)
 	t.Logf("detach, read-only: exit %d: %s", r.Exit, strings.TrimSpace(r.Stderr))
 	if r.Exit != 1 || !strings.Contains(r.Stderr, "read-only file system") {
