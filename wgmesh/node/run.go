@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -99,7 +100,7 @@ func (n *Node) openDataPlane(ctx context.Context) (err error) {
 	if n.keeper, err = keeper.Ensure(ctx, keeper.Options{Binary: n.opts.Binary, RunDir: c.RunDir, NodeID: self.Short(), Logger: n.log.Named("keeper")}); err != nil {
 		return err
 	}
-	device, err := wgdev.Open(wgdev.Options{Keeper: n.keeper, NodeID: self.Short(), Mode: wgdev.Mode(c.WireGuard), Procs: childProcs})
+	device, err := wgdev.Open(wgdev.Options{Keeper: n.keeper, NodeID: self.Short(), Mode: wgdev.Mode(c.WireGuard), Procs: childProcs()})
 	if err != nil {
 		return err
 	}
@@ -120,8 +121,15 @@ func (n *Node) openDataPlane(ctx context.Context) (err error) {
 	return err
 }
 
-// childProcs is GOMAXPROCS of the wireguard-go processes: see docs/performance.md for what was measured.
-const childProcs = 1
+// childProcs is GOMAXPROCS of the wireguard-go processes; 0 is Go's own choice. On machines of one or two processors, which
+// a child shares with the daemon and with whatever makes the traffic, one is as fast for a stream and steadier for small
+// packets; with more processors wireguard-go encrypts in parallel, and one would be its limit.
+func childProcs() int {
+	if runtime.NumCPU() <= 2 {
+		return 1
+	}
+	return 0
+}
 
 // openControl makes the core, shows it the host and the device, and opens the control port.
 func (n *Node) openControl(ctx context.Context) error {
