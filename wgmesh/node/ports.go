@@ -75,40 +75,61 @@ func (p *ports) add(want state.Attachment, namespace string, network config.Netw
 		return a.Kind == want.Kind && a.Target == want.Target && a.Life == want.Life && a.Network == want.Network &&
 			(want.Interface == "" || want.Interface == a.Interface)
 	})
-	next := want
 	if at >= 0 {
-		next = p.list[at]
-		next.Addresses = slices.Clone(next.Addresses)
-	} else {
-		next.MAC = newMAC().String()
+		return p.extend(at, namespace, network, addresses)
 	}
-	for _, a := range addresses {
-		if !slices.Contains(next.Addresses, a.String()) {
-			next.Addresses = append(next.Addresses, a.String())
-		}
-	}
-	ifname, err := p.make(next, namespace, network)
+	want.MAC = newMAC().String()
+	want.Addresses = withAddresses(nil, addresses)
+	ifname, err := p.make(want, namespace, network)
 	if err != nil {
 		return api.Port{}, err
 	}
-	next.Interface = ifname
-	list := slices.Clone(p.list)
-	if at >= 0 {
-		list[at] = next
-	} else {
-		list = append(list, next)
-	}
-	if err := p.store.SetAttachments(list); err != nil {
-		if at < 0 { // nothing half done: what is not remembered is not plugged in
-			err = errors.Join(err, p.edge.Unplug(portID(next)))
-			p.forget(next)
-		}
+	want.Interface = ifname
+	list := append(slices.Clone(p.list), want)
+	if err := p.store.SetAttachments(list); err != nil { // nothing half done: what is not remembered is not plugged in
+		err = errors.Join(err, p.edge.Unplug(portID(want)))
+		p.forget(want)
 		return api.Port{}, err
 	}
 	p.list = list
-	p.mtus[portID(next)] = p.node.bridges.mtu(network.VNI)
-	delete(p.broken, portID(next))
-	return p.portOf(next), nil
+	return p.plugged(want, network), nil
+}
+
+// extend adds addresses to a port. They are on the disk before they are on the interface: there they may be in use at once.
+func (p *ports) extend(at int, namespace string, network config.Network, addresses []netip.Prefix) (api.Port, error) {
+	next := p.list[at]
+	next.Addresses = withAddresses(next.Addresses, addresses)
+	list := slices.Clone(p.list)
+	list[at] = next
+	if err := p.store.SetAttachments(list); err != nil {
+		return api.Port{}, err
+	}
+	ifname, err := p.make(next, namespace, network)
+	if err != nil {
+		return api.Port{}, errors.Join(err, p.store.SetAttachments(p.list))
+	}
+	next.Interface = ifname
+	p.list = list
+	p.list[at] = next
+	return p.plugged(next, network), nil
+}
+
+// plugged books a port that is in place.
+func (p *ports) plugged(a state.Attachment, network config.Network) api.Port {
+	p.mtus[portID(a)] = p.node.bridges.mtu(network.VNI)
+	delete(p.broken, portID(a))
+	return p.portOf(a)
+}
+
+// withAddresses adds to a list what is not in it, and leaves the list as it is.
+func withAddresses(texts []string, addresses []netip.Prefix) []string {
+	texts = slices.Clone(texts)
+	for _, a := range addresses {
+		if !slices.Contains(texts, a.String()) {
+			texts = append(texts, a.String())
+		}
+	}
+	return texts
 }
 
 // make asks the edge for a port as the attachment says, and tells its interface's name in the target.
