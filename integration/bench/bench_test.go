@@ -18,6 +18,8 @@ var (
 	pairs   = flag.Int("pairs", 1, "rounds; a figure that is to be believed needs 9")
 	results = flag.String("results", "", "folder for the table and the JSON")
 	program = flag.String("weavewg", "../../bin/weavewg", "the program to measure")
+	stream  = flag.Duration("stream", 5*time.Second, "length of one TCP stream when -pairs is above 1")
+	step    = flag.Duration("step", 1500*time.Millisecond, "length of one try of a packet rate when -pairs is above 1")
 	only    = flag.String("only", "", "measure only contenders whose name contains this")
 )
 
@@ -25,7 +27,7 @@ var (
 func plan() Plan {
 	p := Plan{Pairs: *pairs, Stream: 2 * time.Second, Step: 300 * time.Millisecond, Pings: 50, Offloads: []bool{true}}
 	if *pairs > 1 {
-		p.Stream, p.Step, p.Pings, p.Offloads = 5*time.Second, 1500*time.Millisecond, 3000, []bool{true, false}
+		p.Stream, p.Step, p.Pings, p.Offloads = *stream, *step, 3000, []bool{true, false}
 	}
 	return p
 }

@@ -17,7 +17,7 @@ func (n *Node) removeDataPlane() error {
 	defer cancel()
 	err := keeper.Stop(ctx, n.config.RunDir)
 	if n.purge.Load() {
-		err = errors.Join(err, n.store.Purge(), os.Remove(identityPath(n.config)))
+		err = errors.Join(err, n.store.Purge(), os.Remove(n.config.IdentityFile()))
 	}
 	n.log.Info("down: the data plane is removed")
 	return err

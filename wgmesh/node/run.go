@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/weavewg/weavewg/config"
 	"github.com/weavewg/weavewg/l2bridge/datapath"
 	"github.com/weavewg/weavewg/services/api"
 	"github.com/weavewg/weavewg/services/metrics"
@@ -61,8 +60,8 @@ func (n *Node) openFiles() (err error) {
 	if n.store, err = state.Open(c.StateDir); err != nil {
 		return err
 	}
-	if n.identity, err = control.LoadIdentity(identityPath(c)); errors.Is(err, os.ErrNotExist) {
-		n.identity, err = control.CreateIdentity(identityPath(c))
+	if n.identity, err = control.LoadIdentity(c.IdentityFile()); errors.Is(err, os.ErrNotExist) {
+		n.identity, err = control.CreateIdentity(c.IdentityFile())
 	}
 	if err != nil {
 		return err
@@ -87,8 +86,6 @@ func (n *Node) openFiles() (err error) {
 	n.notary, err = control.NewNotary(n.identity, c.Mesh, secrets)
 	return err
 }
-
-func identityPath(c *config.Config) string { return c.StateDir + "/identity.key" }
 
 // openDataPlane finds or makes the overlay namespace, WireGuard, the bridges and the datapath.
 func (n *Node) openDataPlane(ctx context.Context) (err error) {
