@@ -45,6 +45,7 @@ dd if=/dev/zero of=`+state+`/fill bs=1k 2>/dev/null || true`)
 	c := m.container(n)
 	for _, argv := range [][]string{
 		{"attach", strconv.Itoa(c.pid), "10.32.0.77/24"}, {"expose", "10.32.0.78/24"}, {"connect", "192.0.2.250"},
+		{"attach", strconv.Itoa(all[0].pid), "10.32.0.80/24"}, // to the port that is there
 	} {
 		r, err := n.Command(t.Context(), argv...)
 		t.ok(err)
@@ -63,6 +64,9 @@ dd if=/dev/zero of=`+state+`/fill bs=1k 2>/dev/null || true`)
 	}
 	if s := t.status(n); len(s.Networks) != 1 {
 		t.Errorf("the refused reload was applied in part: %+v", s.Networks)
+	}
+	if text := all[0].run("ip", "-4", "addr"); strings.Contains(text, "10.32.0.80") || !strings.Contains(text, v4(0).String()) {
+		t.Errorf("the refused address is there: %s", text)
 	}
 	if d := c.devices(); len(d) != 1 {
 		t.Errorf("the refused attach left %v", d)

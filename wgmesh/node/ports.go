@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/weavewg/weavewg/config"
 	"github.com/weavewg/weavewg/l2bridge/rtnl"
 	"github.com/weavewg/weavewg/learner"
 	"github.com/weavewg/weavewg/services/api"
