@@ -61,6 +61,7 @@ type Core struct {
 	state   State
 	savedAt time.Time
 	saveBy  time.Time // zero: nothing to save
+	saved   bool      // something was, in this run
 }
 
 // ownSlot is this node's WireGuard device, slot 0 in this version.

@@ -350,3 +350,17 @@ func TestADeviceThatDiedComesBackWithTheEndpointThatWorked(t *testing.T) {
 		t.Fatalf("the endpoint moves to %s before %s had its time", got, worked)
 	}
 }
+
+// A node that is killed soon after its start knows its links at the next one.
+func TestTheMeshIsRememberedSoon(t *testing.T) {
+	w := newWorld(t, "alpha", "beta", "gamma")
+	if !w.run(2*time.Second, w.allUp) {
+		t.Fatal("not all links are up")
+	}
+	w.run(2*time.Second, func() bool { return false })
+	for _, h := range w.hosts {
+		if n := len(h.state.Records); n != 2 {
+			t.Errorf("%s has %d records of others on disk, want 2", h.name, n)
+		}
+	}
+}

@@ -25,6 +25,10 @@ type SlotMemory struct {
 // saveDelay is how long news of the mesh may stay unwritten: they are news again at the next start.
 const saveDelay = 10 * time.Second
 
+// firstSave is saveDelay for the first news of a run: a node that is killed soon after its start should know its links,
+// too, and not wait for its peers to find it again.
+const firstSave = 500 * time.Millisecond
+
 // loadState takes up what the last run left. What does not open any more (another secret, say) is left out.
 func (c *Core) loadState() {
 	for id, floor := range c.state.Floors {
@@ -41,9 +45,14 @@ func (c *Core) loadState() {
 }
 
 func (c *Core) saveSoon() {
-	if c.saveBy.IsZero() {
-		c.saveBy = c.now.Add(saveDelay)
+	if !c.saveBy.IsZero() {
+		return
 	}
+	delay := saveDelay
+	if !c.saved {
+		delay = firstSave
+	}
+	c.saveBy = c.now.Add(delay)
 }
 
 // tendState writes what has waited long enough, and once an hour drops who was absent for too long.
@@ -55,7 +64,7 @@ func (c *Core) tendState() {
 	if c.saveBy.IsZero() || c.now.Before(c.saveBy) {
 		return
 	}
-	c.saveBy = time.Time{}
+	c.saveBy, c.saved = time.Time{}, true
 	c.state.Records = nil
 	for _, id := range c.graph.IDs() {
 		if sealed, ok := c.graph.Sealed(id); ok && id != c.self {
