@@ -76,6 +76,12 @@ func (e *Ear) Hear(ctx context.Context, content []byte) (netip.AddrPort, error) 
 	}
 }
 
+// Send sends one datagram from the port that the ear listens on.
+func (e *Ear) Send(to netip.AddrPort, content []byte) error {
+	_, err := e.conn.WriteTo(content, net.UDPAddrFromAddrPort(to))
+	return err
+}
+
 // Close closes the ear.
 func (e *Ear) Close() error { return e.conn.Close() }
 
