@@ -37,6 +37,7 @@ var layers = map[string]layer{
 	"l2bridge/datapath":           {imports: []string{"l2bridge", "learner", "topology", "l2bridge/capture", "l2bridge/netns"}},
 	"l2bridge/rtnl":               {imports: []string{"l2bridge", "l2bridge/netns"}},
 	"wgmesh/scout":                {core: true},
+	"wgmesh/relay":                {core: true, imports: []string{"topology", "wgmesh/scout"}},
 	"wgmesh/keeper":               {imports: []string{"wgmesh", "l2bridge/netns"}},
 	"wgmesh/wgdev":                {imports: []string{"wgmesh", "wgmesh/keeper", "l2bridge/netns"}},
 	"wgmesh/node":                 {imports: []string{"topology/...", "learner", "l2bridge/...", "wgmesh/...", "config", "state", "services/..."}},
