@@ -11,6 +11,7 @@ packages=(
   fastd                                       # what bench compares with
   docker.io busybox-static                    # real containers
   openssh-server openssh-client               # the SSH driver
+  tinyproxy                                   # sites whose only way out is an HTTP proxy
   qemu-system-x86 zstd                        # kernel WireGuard
   ruby                                        # reads the Vagrantfile
 )
