@@ -139,6 +139,15 @@ func (h *Home) Host(name string, opts ...LinkOption) (*Link, error) {
 	return link, host.AddRoute(anywhere, h.Inside.Addrs[0].Addr())
 }
 
+// Take moves a host from wherever it is into this home, with the next free address here; see Link.Move.
+func (h *Home) Take(k *Link) error {
+	addr, err := h.nextAddr()
+	if err != nil {
+		return err
+	}
+	return k.Move(h.Switch, []netip.Prefix{addr}, h.Inside.Addrs[0].Addr())
+}
+
 func (h *Home) nextAddr() (netip.Prefix, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -82,8 +82,7 @@ func (n natRules) build(t table) error {
 	}
 	t.translate("leave", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, n.leaving()...)
 	t.filter("forward", nftables.ChainHookForward, nftables.ChainPriorityFilter, n.forwarding()...)
-	// What nobody inside asked for ends here, without an answer and before it is a connection that would take the place
-	// of a mapping.
+	// What nobody inside asked for ends here, without an answer.
 	t.filter("input", nftables.ChainHookInput, nftables.ChainPriorityFilter,
 		rule{}.eq(daddr, n.public.AsSlice()).notProto(unix.IPPROTO_ICMP).state(expr.CtStateBitNEW).drop())
 	return nil

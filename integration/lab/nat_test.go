@@ -186,13 +186,13 @@ func TestHolePunch(t *testing.T) {
 		early := i.hears(a, b, atB)
 		through := i.hears(b, a, atA)
 		if early {
-			t.Errorf("%s: the first datagram came in", kinds)
+			t.Errorf("%v: the first datagram came in", kinds)
 		}
 		if want := kinds != [2]NATKind{PortRestricted, Symmetric}; through != want {
-			t.Errorf("%s: punched through: %t", kinds, through)
+			t.Errorf("%v: punched through: %t", kinds, through)
 		}
 		if again := i.seen(a, 1, 1); again != atA {
-			t.Errorf("%s: %s became %s", kinds, atA, again)
+			t.Errorf("%v: %s became %s", kinds, atA, again)
 		}
 	}
 }
@@ -321,7 +321,7 @@ func TestDoubleNAT(t *testing.T) {
 		}
 		// The harder box decides.
 		if want := max(kinds[0], kinds[1]).Behaviour(); got != want {
-			t.Errorf("%s: %s instead of %s", kinds, got, want)
+			t.Errorf("%v: %s instead of %s", kinds, got, want)
 		}
 	}
 }

@@ -82,6 +82,9 @@ func (k *Link) move(to *Switch, addrs []netip.Prefix, gateways []netip.Addr) err
 	if err := k.setAddrs(addrs); err != nil {
 		return err
 	}
+	if err := k.forgetNeighbours(); err != nil {
+		return err
+	}
 	if err := k.plugInto(to); err != nil {
 		return err
 	}
@@ -91,6 +94,28 @@ func (k *Link) move(to *Switch, addrs []netip.Prefix, gateways []netip.Addr) err
 	for _, via := range gateways {
 		if err := k.Host.AddRoute(defaultRoute(via), via); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// forgetNeighbours does what the kernel does when a cable is pulled; the host does not notice at the end of a Wire.
+func (k *Link) forgetNeighbours() error {
+	nl := k.Host.Netlink()
+	dev, err := nl.LinkByName(k.Interface)
+	if err != nil {
+		return err
+	}
+	known, err := nl.NeighList(dev.Attrs().Index, unix.AF_UNSPEC)
+	if err != nil {
+		return err
+	}
+	for _, n := range known {
+		if n.State&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0 {
+			continue
+		}
+		if err := nl.NeighDel(&n); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("neighbour %s: %w", n.IP, err)
 		}
 	}
 	return nil

@@ -38,6 +38,8 @@ var (
 	daddr = field{expr.PayloadBaseNetworkHeader, 16, 4} // IPv4
 	sport = field{expr.PayloadBaseTransportHeader, 0, 2}
 	dport = field{expr.PayloadBaseTransportHeader, 2, 2}
+
+	icmpTypeAndCode = field{expr.PayloadBaseTransportHeader, 0, 2}
 )
 
 // load puts fields into adjacent registers, the first into reg. A packet that is too short ends the rule.
