@@ -38,6 +38,8 @@ var layers = map[string]layer{
 	"l2bridge/rtnl":               {imports: []string{"l2bridge", "l2bridge/netns"}},
 	"wgmesh/scout":                {core: true},
 	"wgmesh/relay":                {core: true, imports: []string{"topology", "wgmesh/scout"}},
+	"wgmesh/forwarder":            {imports: []string{"topology", "wgmesh/relay", "wgmesh/scout"}},
+	"wgmesh/rawudp":               {},
 	"wgmesh/keeper":               {imports: []string{"wgmesh", "l2bridge/netns"}},
 	"wgmesh/wgdev":                {imports: []string{"wgmesh", "wgmesh/keeper", "l2bridge/netns"}},
 	"wgmesh/node":                 {imports: []string{"topology/...", "learner", "l2bridge/...", "wgmesh/...", "config", "state", "services/..."}},
