@@ -46,7 +46,7 @@ func (k NATKind) Behaviour() Behaviour {
 
 // The box keeps its own books of UDP, as connection tracking alone maps independently of the endpoint only until two
 // inside hosts meet at one destination with one source port. Entries live for the UDP timeout, as connections do, and
-// every packet that passes renews both.
+// every packet that passes renews both. nft 1.0.6 aborts where it should print rules that copy from map to map.
 const (
 	mappings = "mappings" // inside address and port to public port
 	owners   = "owners"   // public port to inside address and port

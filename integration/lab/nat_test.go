@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -350,6 +351,28 @@ func TestTCPGoesOutAndNotIn(t *testing.T) {
 		at := netip.AddrPortFrom(to, sink.Addr().Port())
 		if _, err := Send(within(t, 300*time.Millisecond), i.server.Host, at, 1, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("TCP to %s: %v", at, err)
+		}
+	}
+}
+
+// A datagram that is larger than the MTU passes in both directions, in fragments.
+func TestFragmentsPassNAT(t *testing.T) {
+	i := newInternet(t)
+	large := bytes.Repeat([]byte("large"), 600)
+	for _, kind := range NATKinds() {
+		inside, outside := openEar(t, i.host(i.home(kind), "a"), 6000), openEar(t, i.server, 7000+uint16(kind))
+		if err := inside.Send(netip.AddrPortFrom(netip.MustParseAddr("203.0.113.1"), 7000+uint16(kind)), large); err != nil {
+			t.Fatal(err)
+		}
+		from, err := outside.Hear(within(t, 2*time.Second), large)
+		if err != nil {
+			t.Fatalf("%s: outward: %v", kind, err)
+		}
+		if err := outside.Send(from, large); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := inside.Hear(within(t, 2*time.Second), large); err != nil {
+			t.Errorf("%s: inward: %v", kind, err)
 		}
 	}
 }

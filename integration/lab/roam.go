@@ -88,7 +88,7 @@ func (k *Link) move(to *Switch, addrs []netip.Prefix, gateways []netip.Addr) err
 	if err := k.plugInto(to); err != nil {
 		return err
 	}
-	if err := k.SetUp(true); err != nil {
+	if err := errors.Join(k.SetUp(true), k.awaitCarrier()); err != nil {
 		return err
 	}
 	for _, via := range gateways {

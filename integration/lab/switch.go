@@ -1,12 +1,14 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -146,7 +148,33 @@ func (k *Link) configure(spec linkSpec) error {
 	if err == nil && spec.rate > 0 {
 		err = nl.QdiscReplace(tokenBucket(dev.Attrs().Index, spec.rate))
 	}
-	return err
+	return errors.Join(err, k.awaitCarrier())
+}
+
+// awaitCarrier waits until both ends of a veth pass frames. The kernel notices a carrier some time after the interfaces
+// are set up, and a frame that the switch drops until then costs a second: until the host asks for its neighbour again.
+func (k *Link) awaitCarrier() error {
+	if k.Wire != nil {
+		return nil // a TAP has its carrier from the start
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return Until(ctx, func(context.Context) error {
+		port, err := k.sw.lab.underlay.Netlink().LinkByName(k.Port)
+		if err != nil {
+			return err
+		}
+		dev, err := k.Host.Netlink().LinkByName(k.Interface)
+		if err != nil {
+			return err
+		}
+		for _, a := range []*netlink.LinkAttrs{port.Attrs(), dev.Attrs()} {
+			if a.OperState != netlink.OperUp {
+				return fmt.Errorf("%s is %s", a.Name, a.OperState)
+			}
+		}
+		return nil
+	})
 }
 
 // tokenBucket lets through bits a second on average, 20 ms of them at once, and queues up to 50 ms.
