@@ -23,6 +23,7 @@ type Socket struct {
 	magic       [4]byte
 	v4, v6      int // raw sockets; -1 where the host lacks the family
 	router      router
+	hops        hops
 	wake        int // eventfd: readable once the socket is closing
 
 	receiving sync.Mutex // over buffer
@@ -60,6 +61,9 @@ func Open(first, last uint16, magic [4]byte) (*Socket, error) {
 		s.router, err = newRouter()
 	}
 	if err == nil {
+		s.hops, err = newHops(s.v4, s.v6)
+	}
+	if err == nil {
 		s.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	}
 	if err != nil {
@@ -76,7 +80,7 @@ type option struct{ level, name, value int }
 func open4(first, last uint16, magic [4]byte) (int, error) {
 	return openRaw(unix.AF_INET, filter4(first, last, magic), []option{
 		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE}, // DF, and no regard for what ICMP said of the path
-	}, option{unix.IPPROTO_IP, unix.IP_TTL, 0})
+	})
 }
 
 // open6 returns a raw socket for IPv6.
@@ -86,10 +90,10 @@ func open6(first, last uint16, magic [4]byte) (int, error) {
 		{unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1},
 		{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1},
 		{unix.IPPROTO_IPV6, unix.IPV6_CHECKSUM, offChecksum}, // the kernel sums what we send
-	}, option{unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 0})
+	})
 }
 
-func openRaw(family int, filter []unix.SockFilter, options []option, hops option) (int, error) {
+func openRaw(family int, filter []unix.SockFilter, options []option) (int, error) {
 	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
 	if err != nil {
 		return -1, fmt.Errorf("socket: %w", err)
@@ -99,12 +103,6 @@ func openRaw(family int, filter []unix.SockFilter, options []option, hops option
 	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("filter: %w", err)
-	}
-	// One hop less than WireGuard's packets have: GRO at the receiver joins packets of one flow only if these are equal
-	// (inet_gro_flush of linux/include/net/gro.h), and behind a packet of data we would not be seen.
-	if hops.value, err = unix.GetsockoptInt(fd, hops.level, hops.name); err == nil && hops.value > 1 {
-		hops.value--
-		options = append(options, hops)
 	}
 	for _, o := range options {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
@@ -191,7 +189,7 @@ func (s *Socket) send4(source netip.Addr, sport uint16, dest netip.Addr, dport u
 	header := udpHeader(sport, dport, len(payload))
 	putChecksum(&header, source, dest, payload)
 	// The address is in the checksum, so it has to be this one.
-	control := unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: source.As4()})
+	control := append(unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: source.As4()}), s.hops.control4()...)
 	return send(s.v4, header[:], payload, control, &unix.SockaddrInet4{Addr: dest.As4()})
 }
 
@@ -201,9 +199,9 @@ func (s *Socket) send6(source netip.Addr, sport uint16, dest netip.Addr, dport u
 		return err
 	}
 	header := udpHeader(sport, dport, len(payload))
-	var control []byte
+	control := s.hops.control6()
 	if source.IsValid() {
-		control = unix.PktInfo6(&unix.Inet6Pktinfo{Addr: source.As16(), Ifindex: scope})
+		control = append(control, unix.PktInfo6(&unix.Inet6Pktinfo{Addr: source.As16(), Ifindex: scope})...)
 	}
 	// The port of a raw socket's address would be a protocol, which is the socket's.
 	return send(s.v6, header[:], payload, control, &unix.SockaddrInet6{Addr: dest.As16(), ZoneId: scope})

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -57,7 +58,7 @@ func through(t *testing.T, from, to *tuntest.ChannelTUN, source, dest netip.Addr
 			t.Fatal("the tunnel changed a packet")
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("the tunnel lost a packet")
+		t.Fatalf("the tunnel lost a packet from %s", source)
 	}
 }
 
@@ -65,15 +66,24 @@ func through(t *testing.T, from, to *tuntest.ChannelTUN, source, dest netip.Addr
 func (h *host) wireGuard(key, peer wgtypes.Key, allowed netip.Addr, endpoint netip.AddrPort) *tuntest.ChannelTUN {
 	h.t.Helper()
 	packets := tuntest.NewChannelTUN()
-	dev := device.NewDevice(packets.TUN(), conn.NewStdNetBind(), device.NewLogger(device.LogLevelError, h.t.Name()+" "))
+	dev := device.NewDevice(packets.TUN(), inside{conn.NewStdNetBind(), h.ns}, device.NewLogger(device.LogLevelError, h.t.Name()+" "))
 	h.t.Cleanup(dev.Close)
-	must(h.t, netns.Do(h.ns, func() error {
-		err := dev.IpcSet(fmt.Sprintf("private_key=%s\nlisten_port=%d\npublic_key=%s\nendpoint=%s\nallowed_ip=%s/32\n",
-			hex.EncodeToString(key[:]), testPort, hex.EncodeToString(peer[:]), endpoint, allowed))
-		if err != nil {
-			return err
-		}
-		return dev.Up()
-	}))
+	must(h.t, dev.IpcSet(fmt.Sprintf("private_key=%s\nlisten_port=%d\npublic_key=%s\nendpoint=%s\nallowed_ip=%s/32\n",
+		hex.EncodeToString(key[:]), testPort, hex.EncodeToString(peer[:]), endpoint, allowed)))
+	must(h.t, dev.Up())
 	return packets
+}
+
+// inside opens WireGuard's sockets in a namespace, whichever goroutine of the device asks for it.
+type inside struct {
+	conn.Bind
+	ns *os.File
+}
+
+func (b inside) Open(port uint16) (fns []conn.ReceiveFunc, actual uint16, err error) {
+	err = netns.Do(b.ns, func() (err error) {
+		fns, actual, err = b.Bind.Open(port)
+		return err
+	})
+	return fns, actual, err
 }
