@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ func pair(t *testing.T) (a, b *host) {
 		must(t, links.LinkSetUp(link))
 	}
 	for _, h := range []*host{a, b} {
-		h.ready()
+		h.ready(h.addrs["IPv4"], h.addrs["IPv6"])
 	}
 	return a, b
 }
@@ -92,8 +93,9 @@ func (h *host) links() *netlink.Handle {
 	return links
 }
 
-// ready waits until the kernel has noticed that the cable has two ends: it drops what is sent earlier.
-func (h *host) ready() {
+// ready waits until the kernel has noticed that the cable has two ends, and takes packets to the given addresses for its
+// own; both happens some time later.
+func (h *host) ready(addrs ...netip.Addr) {
 	h.t.Helper()
 	links := h.links()
 	tick := time.NewTicker(time.Millisecond)
@@ -101,11 +103,14 @@ func (h *host) ready() {
 	for end := time.Now().Add(10 * time.Second); ; <-tick.C {
 		link, err := links.LinkByName("eth0")
 		must(h.t, err)
-		if link.Attrs().OperState == netlink.OperUp {
+		if link.Attrs().OperState == netlink.OperUp && !slices.ContainsFunc(addrs, func(a netip.Addr) bool {
+			routes, err := links.RouteGetWithOptions(a.AsSlice(), &netlink.RouteGetOptions{OifIndex: link.Attrs().Index})
+			return err != nil || len(routes) != 1 || routes[0].Type != unix.RTN_LOCAL
+		}) {
 			return
 		}
 		if time.Now().After(end) {
-			h.t.Fatal("eth0 does not come up")
+			h.t.Fatal("eth0 is not ready")
 		}
 	}
 }
