@@ -12,15 +12,15 @@ import (
 type Event interface{ event() }
 
 type (
-	// Registered means: a leg proved where it is. Registrations that repeat each other may be told once.
+	// Registered means: a leg proved where it is, or said once more that it still is there. Those that repeat each other may be
+	// told once.
 	Registered struct {
 		ID       relay.ID
 		Leg      int
 		Addr     netip.AddrPort
-		First    bool           // it was nowhere before
+		First    bool           // it was proven for the first time
 		Moved    bool           // it was elsewhere before
-		Answer   bool           // it answered a registration of ours
-		Observed netip.AddrPort // where it sees us, if it answered
+		Observed netip.AddrPort // where it sees us, if it answered a question of ours
 	}
 	// Expired means: a binding is over, because nobody refreshed it.
 	Expired struct{ ID relay.ID }
@@ -55,7 +55,7 @@ func (e *events) put(v Event) {
 		key := legKey{r.ID, r.Leg}
 		if i, queued := e.legs[key]; queued {
 			old := e.queue[i].(Registered)
-			r.First, r.Moved, r.Answer = r.First || old.First, r.Moved || old.Moved, r.Answer || old.Answer
+			r.First, r.Moved = r.First || old.First, r.Moved || old.Moved
 			if !r.Observed.IsValid() {
 				r.Observed = old.Observed
 			}

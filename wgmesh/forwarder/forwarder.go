@@ -29,7 +29,7 @@ type Forwarder struct {
 	mu    sync.Mutex
 	table *relay.Table
 	// sources are our addresses at which legs know us: on a host with several, an answer from another one does not come
-	// through a NAT. Of addresses that no leg is registered at any more, sweep forgets them.
+	// through a NAT. Of addresses that no leg is at any more, sweep forgets them.
 	sources map[netip.AddrPort]netip.Addr
 
 	received, receivedBytes, sent, sentBytes atomic.Uint64
@@ -124,17 +124,19 @@ func (f *Forwarder) sweep(ctx context.Context) {
 func (f *Forwarder) expire(now time.Time) {
 	f.mu.Lock()
 	ids := f.table.Expire(now)
-	if len(ids) > 0 {
-		f.forgetSources()
-	}
+	f.forgetSources()
 	f.mu.Unlock()
 	for _, id := range ids {
 		f.events.put(Expired{ID: id})
 	}
 }
 
-// forgetSources keeps only those of registered addresses. It is called with the lock held.
+// forgetSources keeps only those of addresses that legs are at, once there are many others. It is called with the lock held.
 func (f *Forwarder) forgetSources() {
+	const spare = 64
+	if len(f.sources) <= 2*f.table.Len()+spare {
+		return
+	}
 	used := make(map[netip.AddrPort]netip.Addr, len(f.sources))
 	for _, b := range f.table.Bindings() {
 		for _, l := range b.Legs {
@@ -167,8 +169,8 @@ func (f *Forwarder) Bindings() []relay.Status {
 	return f.table.Bindings()
 }
 
-// Register asks a leg, at an address, to answer with a registration: a neighbouring relay at its relay port. The answer, if
-// one comes, is an event.
+// Register asks a leg, at an address, to prove that it is there: a neighbouring relay at its relay port. Its answer, if one
+// comes, is an event.
 func (f *Forwarder) Register(id relay.ID, leg int, to netip.AddrPort) error {
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	s := f.socketFor(to)

@@ -140,16 +140,27 @@ func (e *end) wants(p []byte) {
 	}
 }
 
-// register registers a leg, and returns the answer.
+// asked waits for the relay's question and answers it.
+func (e *end) asked(l relay.Leg) {
+	e.t.Helper()
+	question, err := scout.Decode(l.Scout, e.receive())
+	if err != nil || question.Kind != scout.Request {
+		e.t.Fatalf("asked %+v, %v", question, err)
+	}
+	e.send(scout.Encode(l.Scout, question.Answered(e.relay)))
+}
+
+// register registers a leg at an address that is new, and returns the answer.
 func (e *end) register(f *Forwarder, l relay.Leg) scout.Message {
 	e.t.Helper()
-	e.tx++
+	e.tx = max(e.tx+1, uint64(time.Now().UnixNano()))
 	e.send(scout.Encode(l.Scout, scout.Message{Kind: scout.Request, Tx: e.tx, Counter: e.tx}))
+	e.asked(l)
 	m, err := scout.Decode(l.Scout, e.receive())
 	if err != nil || m.Tx != e.tx || m.Observed != e.addr() {
 		e.t.Fatalf("answer %+v, %v", m, err)
 	}
-	if r, ok := event(e.t, f).(Registered); !ok || r.Addr != e.addr() {
+	if r, ok := event(e.t, f).(Registered); !ok || r.Addr != e.addr() || r.Observed != e.relay {
 		e.t.Fatalf("event %+v", r)
 	}
 	return m

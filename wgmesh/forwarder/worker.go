@@ -111,9 +111,9 @@ func (w *worker) datagram(now time.Time, from netip.AddrPort, p []byte, m meta) 
 	case relay.Forwarded:
 		s := session{to: to, index: binary.LittleEndian.Uint32(p[4:]), alone: p[0] != transport, meta: meta{ttl: m.ttl - 1, tos: m.tos}}
 		w.send(s, p)
-	case relay.NoFlow, relay.Unregistered:
-		if id, leg, ok := w.f.table.Stray(now, from, p); ok {
-			w.send(session{to: from, alone: true, meta: meta{local: m.local}}, w.f.table.Register(now, id, leg, random()))
+	case relay.NoFlow, relay.Unregistered, relay.Unproven:
+		if id, leg, at, ok := w.f.table.Ask(now, from, p); ok {
+			w.send(session{to: at, alone: true}, w.f.table.Register(now, id, leg, random()))
 		}
 	}
 }
@@ -124,20 +124,24 @@ const transport = 4
 // scout hears a registration, with the lock held.
 func (w *worker) scout(now time.Time, from netip.AddrPort, p []byte, m meta) {
 	answer, r := w.f.table.Hear(now, from, p)
-	if r == nil {
+	if r == nil && answer == nil {
 		w.f.dropped[relay.Scout].Add(1)
 		return
 	}
 	if m.local.IsValid() {
-		w.f.sources[r.Addr] = m.local
+		w.f.sources[from] = m.local
 		w.to = netip.AddrPort{}
 	}
-	if answer != nil {
-		w.send(session{to: r.Addr, alone: true}, answer)
+	switch {
+	case r == nil:
+	case r.Ask:
+		answer = w.f.table.Register(now, r.ID, r.Leg, random())
+	default:
+		w.said = append(w.said, Registered{ID: r.ID, Leg: r.Leg, Addr: r.Addr, First: r.First, Moved: r.Moved, Observed: r.Observed})
 	}
-	w.said = append(w.said, Registered{
-		ID: r.ID, Leg: r.Leg, Addr: r.Addr, First: r.First, Moved: r.Moved, Answer: r.Answer, Observed: r.Observed,
-	})
+	if answer != nil {
+		w.send(session{to: from, alone: true}, answer)
+	}
 }
 
 // send puts a datagram into the right sender, with the lock held.

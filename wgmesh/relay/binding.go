@@ -24,7 +24,7 @@ type Leg struct {
 	Node  topology.NodeID // the control neighbour on this side: an end, or the next relay
 	Key   [32]byte        // public key of the WireGuard slot that is finally reached on this side
 	Scout scout.Key       // authenticates registrations from this side
-	Addr  netip.AddrPort  // where this side was last registered from; zero: nowhere yet
+	Addr  netip.AddrPort  // where this side was last registered from; zero: nowhere yet. In Bind: where it is believed to be
 }
 
 // same says whether two legs are the same but for where they are registered.
@@ -50,14 +50,16 @@ type binding struct {
 
 // leg is what the table keeps beside a Leg.
 type leg struct {
-	counter   uint64    // newest of the registrations from this side
-	asked     [4]ask    // registrations that we asked for, the last ones
-	asks      int       // how many so far
-	stamp     uint64    // counter of the newest that we asked for
-	scouts    bucket    // registrations from this side
-	starts    bucket    // initiations from this side
-	strays    bucket    // packets that came from elsewhere with an index of this side
-	confirmed time.Time // last registration
+	proven    bool          // it answered from where it is: data may go there
+	heard     time.Time     // when it did so last, or registered from there again
+	owed      scout.Message // a registration that will be answered once it is proven; zero: none
+	counter   uint64        // newest of the registrations from this side
+	asked     [4]ask        // registrations that we asked for, the last ones
+	asks      int           // how many so far
+	stamp     uint64        // counter of the newest that we asked for
+	scouts    bucket        // registrations from this side
+	starts    bucket        // initiations from this side
+	questions bucket        // that packets made us ask
 }
 
 // ask is a registration that we sent.

@@ -13,6 +13,7 @@ type flow struct {
 	from   int       // the leg that the initiation came from
 	index  [2]uint32 // chosen by the slot at that side; the responder's counts once open
 	open   bool      // the initiation was answered
+	cookie [2]bool   // a cookie came from that leg
 	last   time.Time // last packet; of a pending one: the initiation
 	routes [2]route  // from each leg
 }
@@ -120,6 +121,7 @@ func (t *Table) give(f *flow, to side) {
 	t.drop(f)
 	if f.from != to.leg {
 		f.index[0], f.index[1] = f.index[1], f.index[0]
+		f.cookie[0], f.cookie[1] = f.cookie[1], f.cookie[0]
 		f.from = to.leg
 	}
 	f.b = to.b

@@ -21,6 +21,10 @@ func (t *Table) Packet(now time.Time, from netip.AddrPort, p []byte) (to netip.A
 			why = NotOpen
 			break
 		}
+		if !r.flow.b.legs[1-r.leg].proven {
+			why = Unproven
+			break
+		}
 		to = r.pass(now, len(p))
 		r.flow.last = now
 	case initiation:
@@ -28,11 +32,15 @@ func (t *Table) Packet(now time.Time, from netip.AddrPort, p []byte) (to netip.A
 	case response:
 		to, why = t.answer(now, plain(from), p)
 	case cookie:
-		// The receiver of an initiation or of a response that is under load; it changes nothing.
-		if r := t.routes[keyOf(from, receiverOf(kind, p))]; r != nil && r.flow.alive(now) {
-			to = r.pass(now, len(p))
-		} else {
+		// The receiver of an initiation or of a response is under load. It says so once to each.
+		switch r := t.routes[keyOf(from, receiverOf(kind, p))]; {
+		case r == nil || !r.flow.alive(now):
 			why = t.unknown(from)
+		case r.flow.cookie[r.leg]:
+			why = Repeated
+		default:
+			r.flow.cookie[r.leg] = true
+			to = r.pass(now, len(p))
 		}
 	default:
 		why = Garbage
@@ -67,54 +75,53 @@ func (t *Table) start(now time.Time, from netip.AddrPort, p []byte) (to netip.Ad
 	if at == nil {
 		return to, Unregistered
 	}
-	if rate := triesRate(at.legs); !at.tries.take(now, len(at.groups), rate, tryBurst*rate) {
+	if rate, burst := tries(at.legs); !at.tries.take(now, len(at.groups), rate, burst) {
 		return to, Limited
 	}
 	sides := at.meant(p)
 	if len(sides) == 0 {
 		return to, NoBinding
 	}
-	s, f := t.choose(now, sides, senderOf(p))
-	if s.b == nil {
-		return to, Nowhere
+	s, why := t.choose(now, sides, senderOf(p))
+	if why != Forwarded {
+		return to, why
 	}
 	if !s.b.legs[s.leg].starts.take(now, 1, startRate, startBurst) {
 		return to, Limited
 	}
-	if f == nil {
-		f = &flow{b: s.b, from: s.leg}
-		f.index[s.leg] = senderOf(p)
-		if f.last = now; !t.hook(now, f) {
-			return to, Taken
-		}
-		s.b.flows = append(s.b.flows, f)
-		t.makeRoom(f, maxPending)
-	} else if !f.open {
-		f.last = now
+	f := &flow{b: s.b, from: s.leg, last: now}
+	f.index[s.leg] = senderOf(p)
+	if !t.hook(now, f) {
+		return to, Taken
 	}
+	s.b.flows = append(s.b.flows, f)
+	t.makeRoom(f, maxPending)
 	s.b.tried = now
 	// The route is that of the answers: it leads back.
 	r := route{flow: f, leg: s.leg, to: s.b.Legs[1-s.leg].Addr}
 	return r.pass(now, len(p)), Forwarded
 }
 
-// choose returns the leg that an initiation comes from, and its flow if it was seen before. Where a neighbouring relay
-// sends us several pairs with one receiver, only the answer will tell which of them it is: the one that waits longest has a
-// turn, and all of them lead to the receiver.
-func (t *Table) choose(now time.Time, sides []side, index uint32) (chosen side, seen *flow) {
+// choose returns the leg that an initiation comes from. Where a neighbouring relay sends us several pairs with one receiver,
+// only the answer will tell which of them it is: the one that waits longest has a turn, and all of them lead to the receiver.
+// WireGuard never sends an initiation twice: what comes again came round in a loop, or from somebody who wants one.
+func (t *Table) choose(now time.Time, sides []side, index uint32) (chosen side, why Verdict) {
 	for _, s := range sides {
 		other := s.b.Legs[1-s.leg].Addr
 		if !other.IsValid() {
 			continue
 		}
 		if r := t.routes[keyOf(other, index)]; r != nil && r.flow.b == s.b && r.flow.from == s.leg && r.flow.alive(now) {
-			return s, r.flow
+			return side{}, Repeated
 		}
 		if chosen.b == nil || s.b.tried.Before(chosen.b.tried) {
 			chosen = s
 		}
 	}
-	return chosen, nil
+	if chosen.b == nil {
+		return chosen, Nowhere
+	}
+	return chosen, Forwarded
 }
 
 // answer handles a response: it opens both directions.
@@ -125,7 +132,7 @@ func (t *Table) answer(now time.Time, from netip.AddrPort, p []byte) (to netip.A
 	}
 	f := r.flow
 	if f.open {
-		return to, Answered
+		return to, Repeated
 	}
 	if s := t.initiator(from, r.to, p, f.b); s.b != nil {
 		t.give(f, s)
@@ -159,20 +166,28 @@ func (t *Table) initiator(from, to netip.AddrPort, p []byte, chosen *binding) (f
 	return found
 }
 
-// Stray says which leg seems to have moved to an address: a packet without a route came from there, with an index of that
-// leg's session. Ask it to register (see Register) where the packet came from: the answer proves it. Packets that are
-// shorter than the question are not worth it, and not too many others are.
-func (t *Table) Stray(now time.Time, from netip.AddrPort, p []byte) (id ID, leg int, ok bool) {
-	if len(p) < scout.Length || kindOf(p) != transport || !usable(plain(from)) {
-		return id, 0, false
+// Ask says which leg to ask, and where, to register (see Register), after a data packet that was dropped: because the leg
+// that it goes to is unproven, or because it has no route but the index of a session, whose leg then seems to have moved to
+// where it came from. Packets that are shorter than the question are not worth it, and not too many others are.
+func (t *Table) Ask(now time.Time, from netip.AddrPort, p []byte) (id ID, leg int, to netip.AddrPort, ok bool) {
+	if len(p) < scout.Length || kindOf(p) != transport {
+		return id, 0, to, false
 	}
-	r := t.strays[receiverOf(transport, p)]
-	if r == nil || !r.flow.open || !r.flow.alive(now) {
-		return id, 0, false
+	index := receiverOf(transport, p)
+	r, to := t.strays[index], plain(from)
+	if r != nil {
+		leg = r.leg
+	}
+	if known := t.routes[keyOf(from, index)]; known != nil {
+		r, leg, to = known, 1-known.leg, known.to
+	}
+	if r == nil || !r.flow.open || !r.flow.alive(now) || !usable(to) {
+		return id, 0, to, false
 	}
 	b := r.flow.b
-	if b.Legs[r.leg].Addr == plain(from) || !b.legs[r.leg].strays.take(now, 1, strayRate, strayBurst) {
-		return id, 0, false
+	l := &b.legs[leg]
+	if l.proven && b.Legs[leg].Addr == to || to == b.Legs[1-leg].Addr || !l.questions.take(now, 1, askRate, askBurst) {
+		return id, 0, to, false
 	}
-	return b.ID, r.leg, true
+	return b.ID, leg, to, true
 }

@@ -82,6 +82,16 @@ func request(k scout.Key, tx, counter uint64) []byte {
 	return scout.Encode(k, scout.Message{Kind: scout.Request, Tx: tx, Counter: counter})
 }
 
+// prove lets a leg register and answer at an address, as an end does.
+func prove(t *Table, now time.Time, id ID, leg int, from netip.AddrPort) *Registered {
+	question, err := scout.Decode(t.bindings[id].Legs[leg].Scout, t.Register(now, id, leg, uint64(1<<40+t.bindings[id].legs[leg].asks)))
+	if err != nil {
+		return nil
+	}
+	_, r := t.Hear(now, from, scout.Encode(t.bindings[id].Legs[leg].Scout, question.Answered(stray)))
+	return r
+}
+
 // consistent says what is wrong inside a table.
 func consistent(t *Table) error {
 	sides, routes := 0, 0

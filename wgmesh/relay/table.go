@@ -30,7 +30,7 @@ type Counters [Verdicts]Traffic
 type Status struct {
 	Binding
 	Flows int          // sessions, and handshakes that wait for their answer
-	Heard [2]time.Time // last registration of each leg
+	Heard [2]time.Time // last registration of each leg that was proven; zero: none yet
 	Last  time.Time    // last packet
 	Sent  [2]Traffic   // forwarded, by the leg it came from
 }
@@ -146,13 +146,16 @@ func (t *Table) Expire(now time.Time) []ID {
 	return over
 }
 
+// Len returns how many bindings there are.
+func (t *Table) Len() int { return len(t.bindings) }
+
 // Bindings returns what is bound, in the order of the ids.
 func (t *Table) Bindings() []Status {
 	all := make([]Status, 0, len(t.bindings))
 	for _, b := range t.bindings {
 		all = append(all, Status{
 			Binding: b.Binding, Flows: len(b.flows), Last: b.last, Sent: b.sent,
-			Heard: [2]time.Time{b.legs[0].confirmed, b.legs[1].confirmed},
+			Heard: [2]time.Time{b.legs[0].heard, b.legs[1].heard},
 		})
 	}
 	slices.SortFunc(all, func(x, y Status) int { return x.ID.Compare(y.ID) })

@@ -12,10 +12,11 @@ const (
 	NoBinding    // an initiation to a slot that is in no binding of its source
 	NoFlow       // an index that no handshake made known, or one that has expired
 	NotOpen      // data before the handshake was answered
-	Answered     // a second answer to one initiation
+	Repeated     // a handshake message for the second time
 	Taken        // an index that another session uses in the same place
 	Limited      // too many initiations
 	Nowhere      // the other leg is not registered yet
+	Unproven     // data for a leg that has not answered yet from where it says that it is
 
 	// What the sockets add.
 	Scout      // a scout that is refused
@@ -27,8 +28,8 @@ const (
 )
 
 var verdictNames = [Verdicts]string{
-	"forwarded", "garbage", "unregistered", "no-binding", "no-flow", "not-open", "answered", "taken", "limited", "nowhere",
-	"scout", "hops", "send-failed", "overflow",
+	"forwarded", "garbage", "unregistered", "no-binding", "no-flow", "not-open", "repeated", "taken", "limited", "nowhere",
+	"unproven", "scout", "hops", "send-failed", "overflow",
 }
 
 // String returns the stable name.
