@@ -21,9 +21,12 @@ type Config struct {
 	Secrets  *Secrets
 	// Hello is asked at every handshake.
 	Hello func() LocalHello
-	// Admit is asked at both ends when a peer has shown who it is, and changes nothing: the session may still fail. An
+	// Admit is asked about sessions, at both ends when a peer has shown who it is, and changes nothing: the session may still fail. An
 	// error is told to the peer; if it is an *Error its Kind travels too. Nil admits everybody in the mesh.
 	Admit func(PeerHello) error
+	// AdmitStream is asked instead of Admit when a peer wants a stream of us: PeerHello.Carry says for which binding. Nil
+	// refuses all of them.
+	AdmitStream func(PeerHello) error
 	// Proxy says through which HTTP proxy a target is dialled; a nil URL, or no Proxy, means directly.
 	Proxy func(target string) (*url.URL, error)
 	// Logger hears of accepted connections that knocked and then failed. Strangers are only counted.

@@ -23,17 +23,35 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interv
 // Dial makes a session with the node at target, "host:port". Names are resolved anew at every call, and the addresses
 // of a name are tried as RFC 6555 says. Errors are *Error, and name the target.
 func (h *Handshaker) Dial(ctx context.Context, target string) (*Session, error) {
+	a, err := h.dial(ctx, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	return a.session(), nil
+}
+
+// DialCarrier is Dial for a stream: the node at target is asked to take tunnels of the given binding over TCP. A node that
+// does not want to, or is too old to know how, is an Error of kind Refused.
+func (h *Handshaker) DialCarrier(ctx context.Context, target string, binding [BindingSize]byte) (*Stream, error) {
+	a, err := h.dial(ctx, target, &binding)
+	if err != nil {
+		return nil, err
+	}
+	return a.stream(), nil
+}
+
+func (h *Handshaker) dial(ctx context.Context, target string, carry *[BindingSize]byte) (*agreed, error) {
 	conn, err := h.connect(ctx, target)
 	if err != nil {
 		return nil, fail(Unreachable, "%s unreachable: %w", target, dialCause(err))
 	}
-	s, err := h.Initiate(ctx, conn)
+	a, err := h.open(ctx, conn, carry)
 	if err != nil {
 		e := *asError(Silent, err)
 		e.Reason = target + " " + e.Reason
 		return nil, &e
 	}
-	return s, nil
+	return a, nil
 }
 
 // connect opens a TCP connection to target, or a proxy's tunnel.

@@ -23,38 +23,65 @@ import (
 //	hello, verdict             →
 //	                           ← verdict
 //
+// The dialler's hello says what the connection is to become: a session, or a stream if it names a binding.
 // The strict turns let it run over connections that buffer nothing.
 
 // Initiate makes a session over a connection that this node opened. It owns conn: an error closes it. Errors are *Error.
 func (h *Handshaker) Initiate(ctx context.Context, conn net.Conn) (*Session, error) {
-	return h.shake(ctx, conn, func(m *meter) (*Session, error) {
-		s, err := h.initiate(m)
+	a, err := h.open(ctx, conn, nil)
+	if err != nil {
+		return nil, err
+	}
+	return a.session(), nil
+}
+
+// open is Initiate for a session, or for a stream of the given binding.
+func (h *Handshaker) open(ctx context.Context, conn net.Conn, carry *[BindingSize]byte) (*agreed, error) {
+	return h.shake(ctx, conn, func(m *meter) (*agreed, error) {
+		a, err := h.initiate(m, carry)
 		if err != nil {
 			return nil, diagnose(err, m)
 		}
-		return s, nil
+		return a, nil
 	})
 }
 
 // Respond makes a session over a connection that this node accepted. It owns conn: an error closes it. ErrNoKnock in
-// the error says that the peer is a stranger, who got no byte.
+// the error says that the peer is a stranger, who got no byte. Streams are refused: they are for listeners.
 func (h *Handshaker) Respond(ctx context.Context, conn net.Conn) (*Session, error) {
-	return h.respond(ctx, conn, func() {})
+	a, err := h.respond(ctx, conn, func() {}, func(PeerHello) error { return errors.New("no streams on this connection") })
+	if err != nil {
+		return nil, err
+	}
+	return a.session(), nil
 }
 
-// respond calls knocked once the peer has knocked.
-func (h *Handshaker) respond(ctx context.Context, conn net.Conn, knocked func()) (*Session, error) {
-	return h.shake(ctx, conn, func(m *meter) (*Session, error) {
+// respond calls knocked once the peer has knocked, and admit if it wants a stream.
+func (h *Handshaker) respond(ctx context.Context, conn net.Conn, knocked func(), admit func(PeerHello) error) (*agreed, error) {
+	return h.shake(ctx, conn, func(m *meter) (*agreed, error) {
 		if err := h.awaitKnock(m); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrNoKnock, err)
 		}
 		knocked()
-		return h.accept(m)
+		return h.accept(m, admit)
 	})
 }
 
+// agreed is a connection whose ends want each other: it becomes a session, or a stream if the peer's Carry is set.
+type agreed struct {
+	conn *secured
+	peer PeerHello
+}
+
+// session begins to move messages.
+func (a *agreed) session() *Session {
+	s := newSession(a.conn, a.peer)
+	s.start()
+	return s
+}
+
 // shake runs one side of the handshake within the time limit.
-func (h *Handshaker) shake(ctx context.Context, conn net.Conn, side func(*meter) (*Session, error)) (*Session, error) {
+func (h *Handshaker) shake(ctx context.Context, conn net.Conn, side func(*meter) (*agreed, error)) (*agreed, error) {
 	m := &meter{Conn: conn}
 	deadline := time.Now().Add(h.config.Timeout)
 	if err := conn.SetDeadline(deadline); err != nil {
@@ -62,7 +89,7 @@ func (h *Handshaker) shake(ctx context.Context, conn net.Conn, side func(*meter)
 		return nil, asError(Unreachable, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	s, err := side(m)
+	a, err := side(m)
 	if !stop() {
 		err = asError(Unreachable, context.Cause(ctx))
 	}
@@ -74,8 +101,7 @@ func (h *Handshaker) shake(ctx context.Context, conn net.Conn, side func(*meter)
 		return nil, err
 	}
 	m.open.Store(true)
-	s.start()
-	return s, nil
+	return a, nil
 }
 
 // awaitKnock reads a ClientHello without answering, checks the knock in it, and puts what it read back for TLS.
@@ -106,7 +132,7 @@ func (h *Handshaker) awaitKnock(m *meter) error {
 	}
 }
 
-func (h *Handshaker) initiate(m *meter) (*Session, error) {
+func (h *Handshaker) initiate(m *meter, carry *[BindingSize]byte) (*agreed, error) {
 	config := h.tls.Clone()
 	config.ServerName = newKnock(h.keys[0])
 	t, err := h.secure(tls.Client(m, config), true)
@@ -129,8 +155,13 @@ func (h *Handshaker) initiate(m *meter) (*Session, error) {
 	if err := receive(t.conn, &theirs); err != nil {
 		return nil, err
 	}
-	peer, refusal := h.judge(t, own, theirs)
-	if err := send(t.conn, own.wire(), verdictOf(refusal)); err != nil {
+	hello, admit := own.wire(), h.config.Admit
+	if carry != nil {
+		hello.Carry, admit = carry[:], knowsStreams
+	}
+	peer, refusal := h.judge(t, own, theirs, admit)
+	peer.Carry = carry
+	if err := send(t.conn, hello, verdictOf(refusal)); err != nil {
 		return nil, err
 	}
 	if refusal != nil {
@@ -139,10 +170,10 @@ func (h *Handshaker) initiate(m *meter) (*Session, error) {
 	if err := hearVerdict(t, peer.ID); err != nil {
 		return nil, err
 	}
-	return newSession(t, peer), nil
+	return &agreed{t, peer}, nil
 }
 
-func (h *Handshaker) accept(m *meter) (*Session, error) {
+func (h *Handshaker) accept(m *meter, stream func(PeerHello) error) (*agreed, error) {
 	t, err := h.secure(tls.Server(m, h.tls), false)
 	if err != nil {
 		return nil, fmt.Errorf("TLS: %w", err)
@@ -176,23 +207,27 @@ func (h *Handshaker) accept(m *meter) (*Session, error) {
 	if err := hearVerdict(t, id); err != nil {
 		return nil, err
 	}
-	peer, refusal := h.judge(t, own, theirs)
+	admit := h.config.Admit
+	if len(theirs.Carry) > 0 {
+		admit = stream
+	}
+	peer, refusal := h.judge(t, own, theirs, admit)
 	if err := send(t.conn, verdictOf(refusal)); err != nil {
 		return nil, fmt.Errorf("verdict: %w", err)
 	}
 	if refusal != nil {
 		return nil, refusal
 	}
-	return newSession(t, peer), nil
+	return &agreed{t, peer}, nil
 }
 
-// judge decides whether we want a session with who said theirs.
-func (h *Handshaker) judge(t *secured, own LocalHello, theirs helloWire) (PeerHello, error) {
+// judge decides whether we want a session, or a stream, with who said theirs. admit may be nil.
+func (h *Handshaker) judge(t *secured, own LocalHello, theirs helloWire, admit func(PeerHello) error) (PeerHello, error) {
 	peer, err := meet(own, h.config.Identity, t.key, theirs, h.notary)
 	peer.Dialled = t.dialled
 	peer.Remote = addrPort(t.meter.RemoteAddr())
-	if err == nil && h.config.Admit != nil {
-		err = h.config.Admit(peer)
+	if err == nil && admit != nil {
+		err = admit(peer)
 	}
 	if err != nil {
 		refusal := *asError(Refused, err)
@@ -206,7 +241,9 @@ func (h *Handshaker) judge(t *secured, own LocalHello, theirs helloWire) (PeerHe
 }
 
 func (l LocalHello) wire() helloWire {
-	return helloWire{Min: ProtocolMin, Max: ProtocolMax, Features: l.Features, Run: l.Run, Port: l.Port, Record: l.Record}
+	return helloWire{
+		Min: ProtocolMin, Max: ProtocolMax, Features: l.Features | FeatureStreams, Run: l.Run, Port: l.Port, Record: l.Record,
+	}
 }
 
 func verdictOf(refusal error) verdict {

@@ -15,14 +15,18 @@ const (
 	ProtocolMax = 1
 )
 
+// FeatureStreams is the bit of a hello's features that says: the node knows what a binding in a hello means. Whether it
+// takes the stream, its verdict says. A node without the bit would make a session of it.
+const FeatureStreams uint64 = 1 << 0
+
 // maxHello bounds an encoded hello or verdict: a sealed record and little else.
 const maxHello = topology.MaxRecord + 1024
 
 // LocalHello is what a node says about itself when a session begins.
 type LocalHello struct {
-	Run      [8]byte // random per start of the daemon, as in the record
-	Port     uint16  // TCP port that it listens on
-	Features uint64
+	Run      [8]byte         // random per start of the daemon, as in the record
+	Port     uint16          // TCP port that it listens on
+	Features uint64          // FeatureStreams comes by itself
 	Record   topology.Sealed // its own record
 }
 
@@ -35,8 +39,9 @@ type PeerHello struct {
 	Features uint64
 	Record   *topology.Record
 	Sealed   topology.Sealed
-	Remote   netip.AddrPort // zero if routed
-	Dialled  bool           // by us
+	Remote   netip.AddrPort     // zero if routed
+	Dialled  bool               // by us
+	Carry    *[BindingSize]byte // what a stream is for; nil for a session
 }
 
 // helloWire is LocalHello as it travels. The keys are forever: only append; unknown ones are ignored.
@@ -47,6 +52,7 @@ type helloWire struct {
 	Run      [8]byte         `cbor:"4,keyasint"`
 	Port     uint16          `cbor:"5,keyasint"`
 	Record   topology.Sealed `cbor:"6,keyasint"`
+	Carry    []byte          `cbor:"7,keyasint,omitempty"` // of the dialler: it wants a stream, for this binding
 }
 
 // verdict ends a handshake: each end says whether it wants the session.
@@ -117,5 +123,12 @@ func meet(own LocalHello, self *Identity, key [32]byte, h helloWire, notary topo
 		return p, fail(Refused, "hello of %s carries the record of another run", p.ID.Short())
 	}
 	p.Record = record
+	switch len(h.Carry) {
+	case 0:
+	case BindingSize:
+		p.Carry = (*[BindingSize]byte)(h.Carry)
+	default:
+		return p, fail(Refused, "hello of %s names a binding of %d bytes, want %d", p.ID.Short(), len(h.Carry), BindingSize)
+	}
 	return p, nil
 }

@@ -81,22 +81,23 @@ func (l *Listener) Close() {
 	}
 }
 
-// Serve accepts until ctx ends or Close is called, and hands every session to handle, which owns it and may block: each
-// connection has a goroutine of its own. Serve returns when all of them have ended.
-func (l *Listener) Serve(ctx context.Context, handle func(*Session)) {
+// Serve accepts until ctx ends or Close is called, and hands every session to handle and every stream that
+// Config.AdmitStream wants to carry, which own them and may block: each connection has a goroutine of its own; carry
+// may be nil where AdmitStream is. Serve returns when all of them have ended.
+func (l *Listener) Serve(ctx context.Context, handle func(*Session), carry func(*Stream)) {
 	stop := context.AfterFunc(ctx, l.Close)
 	defer stop()
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	for _, socket := range l.sockets {
-		tasks.Go(func() { l.acceptAll(ctx, socket, &tasks, handle) })
+		tasks.Go(func() { l.acceptAll(ctx, socket, &tasks, handle, carry) })
 	}
 }
 
 // acceptPause is waited after an accept that failed, for lack of descriptors for example.
 const acceptPause = 100 * time.Millisecond
 
-func (l *Listener) acceptAll(ctx context.Context, socket net.Listener, tasks *sync.WaitGroup, handle func(*Session)) {
+func (l *Listener) acceptAll(ctx context.Context, socket net.Listener, tasks *sync.WaitGroup, handle func(*Session), carry func(*Stream)) {
 	for {
 		conn, err := socket.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -116,12 +117,12 @@ func (l *Listener) acceptAll(ctx context.Context, socket net.Listener, tasks *sy
 			_ = conn.Close()
 			continue
 		}
-		tasks.Go(func() { l.serve(ctx, conn, pass, handle) })
+		tasks.Go(func() { l.serve(ctx, conn, pass, handle, carry) })
 	}
 }
 
-func (l *Listener) serve(ctx context.Context, conn net.Conn, pass *pass, handle func(*Session)) {
-	session, err := l.shaker.respond(ctx, conn, func() { l.gate.knocked(pass) })
+func (l *Listener) serve(ctx context.Context, conn net.Conn, pass *pass, handle func(*Session), carry func(*Stream)) {
+	agreed, err := l.shaker.respond(ctx, conn, func() { l.gate.knocked(pass) }, l.shaker.admitStream)
 	if err != nil {
 		l.gate.leave(time.Now(), pass, false)
 		if ctx.Err() == nil && !errors.Is(err, ErrNoKnock) {
@@ -131,7 +132,11 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn, pass *pass, handle 
 		return
 	}
 	l.gate.leave(time.Now(), pass, true)
-	handle(session)
+	if agreed.peer.Carry != nil {
+		carry(agreed.stream())
+		return
+	}
+	handle(agreed.session())
 }
 
 // Strangers lists who connected without our knock, the most eager first.

@@ -46,7 +46,7 @@ func TestDualStack(t *testing.T) {
 	sessions := make(chan *Session)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); l.Serve(ctx, func(s *Session) { sessions <- s }) }()
+	go func() { defer close(done); l.Serve(ctx, func(s *Session) { sessions <- s }, nil) }()
 	targets := []string{fmt.Sprintf("127.0.0.1:%d", l.Addrs()[0].Port()), l.Addrs()[1].String()}
 	if addrs, err := net.InterfaceAddrs(); err == nil && strings.Contains(fmt.Sprint(addrs), "::1/128") {
 		targets = append(targets, fmt.Sprintf("[::1]:%d", l.Addrs()[0].Port()))
@@ -108,7 +108,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); l.Serve(ctx, func(s *Session) { s.Close("no") }) }()
+	go func() { defer close(done); l.Serve(ctx, func(s *Session) { s.Close("no") }, nil) }()
 	hello := clientHello(t, knockConfig(newKnock(n.keys[0])))
 	for _, first := range [][]byte{nil, hello[:50], hello} {
 		conn, err := net.Dial("tcp", l.Addrs()[0].String())

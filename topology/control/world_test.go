@@ -136,7 +136,7 @@ func serve(t testing.TB, n *testNode) (*Listener, string, <-chan *Session) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		l.Serve(ctx, func(s *Session) { sessions <- s })
+		l.Serve(ctx, func(s *Session) { sessions <- s }, nil)
 	}()
 	t.Cleanup(func() {
 		cancel()

@@ -193,7 +193,7 @@ func (n *Node) serve(ctx context.Context) error {
 	g.Go(func() error { return n.prober.run(ctx) })
 	g.Go(n.prober.receive)
 	g.Go(func() error { <-ctx.Done(); n.prober.close(); return nil })
-	g.Go(func() error { n.listener.Serve(ctx, n.sessions.accept); return nil })
+	g.Go(func() error { n.listener.Serve(ctx, n.sessions.accept, refuseStream); return nil })
 	g.Go(func() error { <-n.loop.done; n.sessions.wait(); return nil }) // the loop is who adds tasks
 	g.Go(func() error { return strangersProblem(ctx, n.listener, n.problems) })
 	g.Go(func() error {

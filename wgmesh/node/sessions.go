@@ -92,6 +92,9 @@ func (s *sessions) openRouted(peer topology.NodeID) {
 // accept takes a session that the listener made.
 func (s *sessions) accept(session *control.Session) { s.pump(session, "", false) }
 
+// refuseStream is never asked: without control.Config.AdmitStream the handshake refuses.
+func refuseStream(stream *control.Stream) { stream.Close() }
+
 // acceptRouted answers a stream that a peer opened to us.
 func (s *sessions) acceptRouted(conn *control.RoutedConn) {
 	s.tasks.Go(func() {
