@@ -40,6 +40,7 @@ var layers = map[string]layer{
 	"wgmesh/relay":                {core: true, imports: []string{"topology", "wgmesh/scout"}},
 	"wgmesh/forwarder":            {imports: []string{"topology", "wgmesh/relay", "wgmesh/scout"}},
 	"wgmesh/rawudp":               {},
+	"wgmesh/carrier":              {},
 	"wgmesh/keeper":               {imports: []string{"wgmesh", "l2bridge/netns"}},
 	"wgmesh/wgdev":                {imports: []string{"wgmesh", "wgmesh/keeper", "l2bridge/netns"}},
 	"wgmesh/node":                 {imports: []string{"topology/...", "learner", "l2bridge/...", "wgmesh/...", "config", "state", "services/..."}},
