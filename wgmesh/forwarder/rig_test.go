@@ -232,3 +232,12 @@ func (e *end) headers(n int) (ttl, tos []int) {
 	}
 	return ttl, tos
 }
+
+// answered is an end's answer to a question.
+func answered(question []byte, l relay.Leg) []byte {
+	m, err := scout.Decode(l.Scout, question)
+	if err != nil {
+		return nil
+	}
+	return scout.Encode(l.Scout, m.Answered(netip.AddrPort{}))
+}

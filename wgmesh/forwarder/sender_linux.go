@@ -45,9 +45,8 @@ type send struct {
 	name     name
 	control  control
 	iovs     []unix.Iovec
-	end      uintptr // address behind the last byte: what follows there needs no entry of its own
-	size     int     // bytes of each datagram but the last
-	count    int     // datagrams
+	size     int // bytes of each datagram but the last
+	count    int // datagrams
 	bytes    int
 	complete bool // nothing may follow
 }
@@ -61,41 +60,54 @@ func newSender(s *socket) *sender {
 // room says whether n more datagrams fit in before a flush.
 func (s *sender) room(n int) bool { return s.n+n <= maxSends }
 
-// add puts a datagram behind the others of its session. Its bytes must stay until flush.
-func (s *sender) add(to session, p []byte) {
-	o := s.open(&to, len(p))
+// add puts datagrams behind the others of their session: of size bytes each, the last one perhaps shorter. Their bytes must
+// stay until flush.
+func (s *sender) add(to session, run []byte, size int) {
+	most := size
+	if s.socket.gso.Load() && !to.alone {
+		most = min(maxSegments, maxDatagrams/max(size, 1)) * size
+	}
+	for {
+		part := run[:min(most, len(run))]
+		s.put(&to, part, size)
+		if run = run[len(part):]; len(run) == 0 {
+			return
+		}
+	}
+}
+
+// put adds what fits into one send.
+func (s *sender) put(to *session, part []byte, size int) {
+	count := max(1, (len(part)+size-1)/max(size, 1))
+	o := s.open(to, part, size, count)
 	if o == nil {
 		o = &s.sends[s.n]
 		s.n++
 		if o.to != to.to {
 			o.name.set(to.to)
 		}
-		o.session = to
-		o.iovs, o.end, o.size, o.count, o.bytes, o.complete = o.iovs[:0], 0, len(p), 0, 0, to.alone || !s.socket.gso.Load()
+		o.session = *to
+		o.iovs, o.size, o.count, o.bytes = o.iovs[:0], min(size, len(part)), 0, 0
+		o.complete = to.alone || !s.socket.gso.Load()
 	}
-	base := unsafe.SliceData(p)
-	if at := uintptr(unsafe.Pointer(base)); o.end == at && len(o.iovs) > 0 {
-		o.iovs[len(o.iovs)-1].Len += uint64(len(p))
-		o.end += uintptr(len(p))
-	} else {
-		v := unix.Iovec{Base: base}
-		v.SetLen(len(p))
-		o.iovs = append(o.iovs, v)
-		o.end = at + uintptr(len(p))
-	}
-	o.count++
-	o.bytes += len(p)
-	o.complete = o.complete || len(p) < o.size
+	v := unix.Iovec{Base: unsafe.SliceData(part)}
+	v.SetLen(len(part))
+	o.iovs = append(o.iovs, v)
+	o.count += count
+	o.bytes += len(part)
+	o.complete = o.complete || o.bytes < o.count*o.size
 }
 
-// open finds the last send of a session, if it can take a datagram of this length. An earlier one cannot: order.
-func (s *sender) open(to *session, length int) *send {
+// open finds the last send of a session, if it can take more datagrams: as long as its own, or a single one that is shorter.
+// An earlier one cannot: order.
+func (s *sender) open(to *session, part []byte, size, count int) *send {
 	for i := s.n - 1; i >= max(0, s.n-recent); i-- {
 		o := &s.sends[i]
 		if o.index != to.index || o.to != to.to {
 			continue
 		}
-		if o.complete || to.alone || o.meta != to.meta || length > o.size || o.count == maxSegments || o.bytes+length > maxDatagrams {
+		fits := size == o.size || count == 1 && len(part) < o.size
+		if !fits || o.complete || to.alone || o.meta != to.meta || o.count+count > maxSegments || o.bytes+len(part) > maxDatagrams {
 			return nil
 		}
 		return o

@@ -59,10 +59,10 @@ func (w *worker) batch(now time.Time, n int) {
 			from, data, size, m := w.in.packet(i)
 			bytes += uint64(len(data))
 			for {
-				p := data[:min(size, len(data))]
-				w.datagram(now, from, p, m)
-				packets++
-				if data = data[len(p):]; len(data) == 0 {
+				run, count := first(data, size)
+				w.decide(now, from, run, size, count, m)
+				packets += uint64(count)
+				if data = data[len(run):]; len(data) == 0 {
 					break
 				}
 			}
@@ -96,30 +96,52 @@ func (w *worker) flush() {
 	w.said = w.said[:0]
 }
 
-// datagram decides about one datagram, with the lock held.
-func (w *worker) datagram(now time.Time, from netip.AddrPort, p []byte, m meta) {
+// first returns the first datagram of a receive, with those behind it that are data of the same session.
+func first(data []byte, size int) (run []byte, count int) {
+	const header = 8 // type and receiver's index
+	end := min(size, len(data))
+	if end < header || data[0] != transport {
+		return data[:end], 1
+	}
+	for count = 1; end < len(data); count++ {
+		next := data[end:min(end+size, len(data))]
+		if len(next) < shortest || string(next[:header]) != string(data[:header]) {
+			break
+		}
+		end += len(next)
+	}
+	return data[:end], count
+}
+
+// WireGuard's data, which alone comes in runs: the first byte of its messages (type 4 in little endian), and their least
+// length.
+const (
+	transport = 4
+	shortest  = 32
+)
+
+// decide decides about one datagram or a run of data, with the lock held.
+func (w *worker) decide(now time.Time, from netip.AddrPort, run []byte, size, count int, m meta) {
+	p := run[:min(size, len(run))]
 	if scout.Is(p) {
 		w.scout(now, from, p, m)
 		return
 	}
 	if m.ttl <= 1 {
-		w.f.dropped[relay.Hops].Add(1)
+		w.f.dropped[relay.Hops].Add(uint64(count))
 		return
 	}
-	to, why := w.f.table.Packet(now, from, p)
+	to, why := w.f.table.Run(now, from, p, count, len(run))
 	switch why {
 	case relay.Forwarded:
 		s := session{to: to, index: binary.LittleEndian.Uint32(p[4:]), alone: p[0] != transport, meta: meta{ttl: m.ttl - 1, tos: m.tos}}
-		w.send(s, p)
+		w.send(s, run, size, count)
 	case relay.NoFlow, relay.Unregistered, relay.Unproven:
 		if id, leg, at, ok := w.f.table.Ask(now, from, p); ok {
-			w.send(session{to: at, alone: true}, w.f.table.Register(now, id, leg, random()))
+			w.question(at, w.f.table.Register(now, id, leg, random()))
 		}
 	}
 }
-
-// transport is the first byte of WireGuard's data (type 4 in little endian): only data comes in runs.
-const transport = 4
 
 // scout hears a registration, with the lock held.
 func (w *worker) scout(now time.Time, from netip.AddrPort, p []byte, m meta) {
@@ -140,27 +162,30 @@ func (w *worker) scout(now time.Time, from netip.AddrPort, p []byte, m meta) {
 		w.said = append(w.said, Registered{ID: r.ID, Leg: r.Leg, Addr: r.Addr, First: r.First, Moved: r.Moved, Observed: r.Observed})
 	}
 	if answer != nil {
-		w.send(session{to: from, alone: true}, answer)
+		w.question(from, answer)
 	}
 }
 
-// send puts a datagram into the right sender, with the lock held.
-func (w *worker) send(s session, p []byte) {
+// question sends a scout, with the lock held.
+func (w *worker) question(to netip.AddrPort, p []byte) {
+	w.send(session{to: to, alone: true}, p, len(p), 1)
+}
+
+// send puts datagrams into the right sender, with the lock held.
+func (w *worker) send(s session, run []byte, size, count int) {
 	o := w.out6
 	if s.to.Addr().Is4() {
 		o = w.out4
 	}
-	if o == nil || !o.room(1) {
-		w.f.dropped[relay.SendFailed].Add(1)
+	if o == nil || !o.room(count) {
+		w.f.dropped[relay.SendFailed].Add(uint64(count))
 		return
 	}
-	if !s.meta.local.IsValid() {
-		if s.to != w.to {
-			w.to, w.local = s.to, w.f.sources[s.to]
-		}
-		s.meta.local = w.local
+	if s.to != w.to {
+		w.to, w.local = s.to, w.f.sources[s.to]
 	}
-	o.add(s, p)
+	s.meta.local = w.local
+	o.add(s, run, size)
 }
 
 // complainEvery keeps a path that refuses every packet out of the log.

@@ -79,3 +79,11 @@ func (s side) addr() netip.AddrPort { return s.b.Legs[s.leg].Addr }
 
 // Traffic counts what was forwarded.
 type Traffic struct{ Packets, Bytes uint64 }
+
+func (t *Traffic) add(more Traffic) {
+	t.Packets += more.Packets
+	t.Bytes += more.Bytes
+}
+
+// one is the traffic of a single packet.
+func one(p []byte) Traffic { return Traffic{Packets: 1, Bytes: uint64(len(p))} }

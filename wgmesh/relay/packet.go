@@ -9,6 +9,13 @@ import (
 
 // Packet decides where a packet goes that came from an address: to is valid if it is forwarded.
 func (t *Table) Packet(now time.Time, from netip.AddrPort, p []byte) (to netip.AddrPort, why Verdict) {
+	return t.Run(now, from, p, 1, len(p))
+}
+
+// Run decides about n packets that came one after another, of so many bytes in all. All are data with the index of the first,
+// which is p; of other messages there is one.
+func (t *Table) Run(now time.Time, from netip.AddrPort, p []byte, n, bytes int) (to netip.AddrPort, why Verdict) {
+	more := Traffic{Packets: uint64(n), Bytes: uint64(bytes)}
 	kind := kindOf(p)
 	switch kind {
 	case transport:
@@ -25,7 +32,7 @@ func (t *Table) Packet(now time.Time, from netip.AddrPort, p []byte) (to netip.A
 			why = Unproven
 			break
 		}
-		to = r.pass(now, len(p))
+		to = r.pass(now, more)
 		r.flow.last = now
 	case initiation:
 		to, why = t.start(now, plain(from), p)
@@ -40,24 +47,20 @@ func (t *Table) Packet(now time.Time, from netip.AddrPort, p []byte) (to netip.A
 			why = Repeated
 		default:
 			r.flow.cookie[r.leg] = true
-			to = r.pass(now, len(p))
+			to = r.pass(now, more)
 		}
 	default:
 		why = Garbage
 	}
-	c := &t.counters[why]
-	c.Packets++
-	c.Bytes += uint64(len(p))
+	t.counters[why].add(more)
 	return to, why
 }
 
-// pass counts a packet that goes along a route.
-func (r *route) pass(now time.Time, bytes int) netip.AddrPort {
+// pass counts packets that go along a route.
+func (r *route) pass(now time.Time, more Traffic) netip.AddrPort {
 	b := r.flow.b
 	b.last = now
-	c := &b.sent[r.leg]
-	c.Packets++
-	c.Bytes += uint64(bytes)
+	b.sent[r.leg].add(more)
 	return r.to
 }
 
@@ -99,7 +102,7 @@ func (t *Table) start(now time.Time, from netip.AddrPort, p []byte) (to netip.Ad
 	s.b.tried = now
 	// The route is that of the answers: it leads back.
 	r := route{flow: f, leg: s.leg, to: s.b.Legs[1-s.leg].Addr}
-	return r.pass(now, len(p)), Forwarded
+	return r.pass(now, one(p)), Forwarded
 }
 
 // choose returns the leg that an initiation comes from. Where a neighbouring relay sends us several pairs with one receiver,
@@ -143,7 +146,7 @@ func (t *Table) answer(now time.Time, from netip.AddrPort, p []byte) (to netip.A
 		return to, Taken
 	}
 	t.makeRoom(f, t.limits.Flows)
-	return f.routes[1-f.from].pass(now, len(p)), Forwarded
+	return f.routes[1-f.from].pass(now, one(p)), Forwarded
 }
 
 // initiator returns the leg, of another binding than the one that was chosen, which a response is meant for: its mac1 names
