@@ -211,7 +211,6 @@ func (c *Core) dialFailed(e DialFailed) {
 	if e.Target == "" {
 		if l := c.links[e.Peer]; l != nil {
 			l.routedFailed(c.now, e.Reason)
-			l.dirty = true
 		}
 		return
 	}

@@ -8,7 +8,6 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/weavewg/weavewg/topology"
-	"github.com/weavewg/weavewg/wgmesh/scout"
 )
 
 // Core is one node's whole control logic as a state machine: Step takes what happened and returns what to do. It is not
@@ -46,11 +45,11 @@ type Core struct {
 	clone     cloneWatch
 	left      bool
 
-	slots      [topology.MaxSlots]ownSlot
+	slot       ownSlot
 	links      map[topology.NodeID]*link
-	inOrder    []*link                   // all, in id order; nil: to be sorted anew
-	adopted    map[adoptedKey]PeerStatus // tunnels of before the restart that no link has claimed yet
-	holdUntil  time.Time                 // adopted tunnels are kept at least until then; zero: no session yet
+	inOrder    []*link                    // all, in id order; nil: to be sorted anew
+	adopted    map[wgtypes.Key]PeerStatus // tunnels of before the restart that no link has claimed yet
+	holdUntil  time.Time                  // adopted tunnels are kept at least until then; zero: no session yet
 	device     DeviceStatus
 	seenDevice bool
 	deviceErr  string
@@ -58,20 +57,19 @@ type Core struct {
 	generation uint64
 	snapshot   Snapshot
 	relink     bool // links changed: spec and snapshot are to be computed anew
-	unsettled  bool // something happened that all links may depend on
-	tendedAt   time.Time
-
-	scouts     map[uint64]sentScout // by Tx
-	scoutCount uint64
-	mapped     []mapping
-	listening  []scout.Key
-	relaying   map[[16]byte]relayed // bindings that we forward for
-	rotation   rotation
 
 	state   State
 	savedAt time.Time
 	saveBy  time.Time // zero: nothing to save
 	saved   bool      // something was, in this run
+}
+
+// ownSlot is this node's WireGuard device, slot 0 in this version.
+type ownSlot struct {
+	private    wgtypes.Key
+	public     wgtypes.Key
+	generation uint32
+	since      time.Time
 }
 
 // NewCore makes the core of a node. State is what the last run persisted (zero for a first start); newKey makes a fresh
@@ -85,8 +83,6 @@ func NewCore(s Settings, n topology.Notary, st State, rng *rand.Rand, newKey fun
 		byNode:   map[topology.NodeID]*session{},
 		observed: map[topology.NodeID]topology.Endpoint{},
 		links:    map[topology.NodeID]*link{},
-		scouts:   map[uint64]sentScout{},
-		relaying: map[[16]byte]relayed{},
 		state:    st,
 	}
 	c.state.Epoch++
@@ -151,14 +147,8 @@ func (c *Core) handle(ev Event) {
 	case ForgetNode:
 		c.forgetNode(e.Node)
 	case AddressesChanged:
-		c.addresses, c.mtu, c.unsettled = e.Addrs, e.MTU, true
+		c.addresses, c.mtu = e.Addrs, e.MTU
 		c.touch()
-	case ScoutAnswered:
-		c.scoutAnswered(e)
-	case ScoutHeard:
-		c.scoutHeard(e)
-	case Rotate:
-		c.rotate()
 	case Leave:
 		c.leave()
 	}
@@ -203,10 +193,8 @@ func (c *Core) Next() time.Time {
 // Busy says that the device should be observed often: a tunnel is being built.
 func (c *Core) Busy() bool {
 	for _, l := range c.links {
-		for _, t := range l.tunnels {
-			if t.wanted() && !t.live(c.now) && (!t.onDevice || c.now.Sub(t.added) < noHandshake) {
-				return true
-			}
+		if l.state == LinkConnecting && l.tunnel.psk != (wgtypes.Key{}) && (!l.tunnel.onDevice || c.now.Sub(l.tunnel.added) < noHandshake) {
+			return true
 		}
 	}
 	return false
@@ -228,11 +216,7 @@ func (c *Core) settle() {
 	}
 	c.tendSessions()
 	c.tendContacts()
-	c.tendDoubts()
 	c.tendLinks()
-	c.tendScouts()
-	c.tendRelaying()
-	c.tendRotation()
 	if c.relink {
 		c.relink = false
 		c.converge()

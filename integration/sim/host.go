@@ -76,7 +76,7 @@ func (h *host) add(o wgmesh.AddSlot) {
 	dev := newWireguard(w.clock, w.rng, &w.indices, o.PrivateKey)
 	s := &slot{dev: dev, port: o.Port, mtu: o.MTU}
 	dev.frozen = h.node.frozenUntil
-	dev.send = func(to netip.AddrPort, d datagram) { w.datagram(h.node, s.port, to, d) }
+	dev.send = func(to netip.AddrPort, d datagram) { w.datagram(netip.AddrPortFrom(h.node.addr, s.port), to, d) }
 	dev.deliver = func(p *wgPeer, source, dst netip.Addr, payload any) { h.node.packet(p, source, dst, payload) }
 	h.slots[o.Slot] = s
 }

@@ -74,16 +74,13 @@ func (n *Node) Counters() api.Counters {
 func (n *Node) Keys() api.Keys {
 	v := n.view()
 	public := n.identity.Public()
-	keys := api.Keys{
-		Schema: api.KeysSchema, NodeID: v.Self.String(), Identity: base64.StdEncoding.EncodeToString(public[:]), Slots: []api.Slot{},
+	return api.Keys{
+		Schema: api.KeysSchema, NodeID: v.Self.String(), Identity: base64.StdEncoding.EncodeToString(public[:]),
+		Slots: []api.Slot{{
+			Slot: 0, Interface: v.Slot.Name, Port: v.Slot.Port, PublicKey: v.Slot.PublicKey.String(), Generation: v.Slot.Generation,
+			AgeS: age(v.Slot.Since, time.Now()), Tunnels: v.Slot.Tunnels,
+		}},
 	}
-	for _, s := range v.Slots {
-		keys.Slots = append(keys.Slots, api.Slot{
-			Slot: int(s.Slot), Interface: s.Name, Port: s.Port, PublicKey: s.PublicKey.String(), Generation: s.Generation,
-			AgeS: age(s.Since, time.Now()), Tunnels: s.Tunnels,
-		})
-	}
-	return keys
 }
 
 // Config is the effective configuration as YAML.
