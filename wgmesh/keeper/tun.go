@@ -14,7 +14,7 @@ const clonePath = "/dev/net/tun"
 // it is open. The flags are wireguard-go's own: IP packets as they are, each after a virtio-net header, so that
 // segmentation can be left to us (linux/if_tun.h).
 func openTUN(name string) (*os.File, error) {
-	fd, err := unix.Open(clonePath, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(clonePath, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 			return nil, fmt.Errorf("%s is missing: load the tun module (modprobe tun), or give the container that device", clonePath)
