@@ -14,7 +14,8 @@ const clonePath = "/dev/net/tun"
 // it is open. The flags are wireguard-go's own: IP packets as they are, each after a virtio-net header, so that
 // segmentation can be left to us (linux/if_tun.h).
 func openTUN(name string) (*os.File, error) {
-	fd, err := unix.Open(clonePath, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	// Blocking, until a child takes it over: the runtime's poller would wake this process too with each of its packets.
+	fd, err := unix.Open(clonePath, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 			return nil, fmt.Errorf("%s is missing: load the tun module (modprobe tun), or give the container that device", clonePath)
@@ -49,12 +50,15 @@ func attached(tun *os.File) bool {
 
 // openLinkSocket opens a netlink socket that hears of every link change in the calling process's namespace. A child
 // works in another namespace and learns its interface's MTU from it.
-func openLinkSocket() (*os.File, error) {
+func openLinkSocket() (*os.File, error) { return openNetlink(unix.RTMGRP_LINK) }
+
+// openNetlink opens a netlink socket that hears of what groups say (rtnetlink(7)) in the calling process's namespace.
+func openNetlink(groups uint32) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("netlink socket: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		return nil, errors.Join(fmt.Errorf("bind netlink socket: %w", err), unix.Close(fd))
 	}
 	return os.NewFile(uintptr(fd), "netlink"), nil
