@@ -59,30 +59,21 @@ func ChildMain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	sockets := conn.NewDefaultBind()
-	if small {
-		tun.yields = true
-		b, err := newChildBind()
-		if err != nil {
-			return errors.Join(err, tun.Close())
-		}
-		defer b.stop()
-		sockets = b
-	}
+	tun.yields = small
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM)
 	defer stop()
 	signal.Ignore(unix.SIGHUP, unix.SIGINT)
-	return serveDevice(ctx, tun, sockets, name, ready)
+	return serveDevice(ctx, tun, name, ready)
 }
 
 // serveDevice runs the device until ctx ends, its TUN goes, or its socket is removed (the UAPI's way to say stop).
-func serveDevice(ctx context.Context, tun *childTUN, sockets conn.Bind, name string, ready *os.File) error {
+func serveDevice(ctx context.Context, tun *childTUN, name string, ready *os.File) error {
 	socket, err := ipc.UAPIOpen(name) // removes what a killed predecessor left, and refuses if that lives
 	if err != nil {
 		return errors.Join(fmt.Errorf("UAPI socket of %s: %w", name, err), tun.Close())
 	}
 	logger := &device.Logger{Verbosef: device.DiscardLogf, Errorf: log.New(os.Stderr, name+": ", log.LstdFlags).Printf}
-	dev := device.NewDevice(tun, sockets, logger)
+	dev := device.NewDevice(tun, conn.NewDefaultBind(), logger)
 	defer dev.Close()
 	uapi, err := ipc.UAPIListen(name, socket)
 	if err != nil {

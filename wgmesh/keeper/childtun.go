@@ -21,7 +21,7 @@ type childTUN struct {
 	tun.Device
 	conn    syscall.RawConn
 	joins   bool // the kernel takes joined datagrams (Linux 6.2)
-	yields  bool // who reads lets all others work before it reads again, as in childBind
+	yields  bool // who reads lets all others work before it reads again: with one processor it would else run far ahead of them
 	reader  *tunReader
 	writing sync.Mutex
 	writer  *tunWriter

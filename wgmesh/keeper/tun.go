@@ -50,15 +50,12 @@ func attached(tun *os.File) bool {
 
 // openLinkSocket opens a netlink socket that hears of every link change in the calling process's namespace. A child
 // works in another namespace and learns its interface's MTU from it.
-func openLinkSocket() (*os.File, error) { return openNetlink(unix.RTMGRP_LINK) }
-
-// openNetlink opens a netlink socket that hears of what groups say (rtnetlink(7)) in the calling process's namespace.
-func openNetlink(groups uint32) (*os.File, error) {
+func openLinkSocket() (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("netlink socket: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}); err != nil {
 		return nil, errors.Join(fmt.Errorf("bind netlink socket: %w", err), unix.Close(fd))
 	}
 	return os.NewFile(uintptr(fd), "netlink"), nil
