@@ -4,7 +4,7 @@ import "time"
 
 // The first death of a child costs no wait; dying again and again does.
 const (
-	steady   = 10 * time.Second // a child that lived this long counts as healthy again
+	steady   = time.Second // a child that lived this long counts as healthy again: its start is a twentieth of that
 	minPause = 50 * time.Millisecond
 	maxPause = 5 * time.Second
 )
