@@ -11,7 +11,6 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/ipc"
 )
@@ -73,7 +72,7 @@ func serveDevice(ctx context.Context, tun *childTUN, name string, ready *os.File
 		return errors.Join(fmt.Errorf("UAPI socket of %s: %w", name, err), tun.Close())
 	}
 	logger := &device.Logger{Verbosef: device.DiscardLogf, Errorf: log.New(os.Stderr, name+": ", log.LstdFlags).Printf}
-	dev := device.NewDevice(tun, conn.NewDefaultBind(), logger)
+	dev := device.NewDevice(tun, newChildBind(), logger)
 	defer dev.Close()
 	uapi, err := ipc.UAPIListen(name, socket)
 	if err != nil {
