@@ -29,7 +29,8 @@ func (r Route) over(class uint8) Route {
 // Routes returns the best route from self to every node that confirmed edges lead to, without self. It is a pure
 // function of the graph: equal graphs give equal routes. Since every edge costs the same in both directions and never
 // nothing, following Next from node to node comes nearer with each hop and cannot loop.
-func (g *Graph) Routes(self NodeID) map[NodeID]Route {
+// Neighbours that avoid names are passed over; nil: none.
+func (g *Graph) Routes(self NodeID, avoid func(NodeID) bool) map[NodeID]Route {
 	done := map[NodeID]Route{}
 	best := map[NodeID]Route{}
 	todo := frontier{}
@@ -39,7 +40,7 @@ func (g *Graph) Routes(self NodeID) map[NodeID]Route {
 			return
 		}
 		for _, e := range r.Edges {
-			if e.Peer == self {
+			if e.Peer == self || at == self && avoid != nil && avoid(e.Peer) {
 				continue
 			}
 			if _, ok := done[e.Peer]; ok {

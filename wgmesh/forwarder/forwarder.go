@@ -25,6 +25,9 @@ type Forwarder struct {
 	port    uint16
 	sockets []*socket // of one family each
 	events  *events
+	begun   chan struct{} // closed by the first binding: until then nothing is read, which takes megabytes of buffers
+
+	begin sync.Once
 
 	mu    sync.Mutex
 	table *relay.Table
@@ -62,7 +65,7 @@ func Open(port uint16, limits relay.Limits, log *zap.Logger) (*Forwarder, error)
 
 func open(port uint16, limits relay.Limits, log *zap.Logger) (*Forwarder, error) {
 	f := &Forwarder{
-		log: log, port: port, events: newEvents(),
+		log: log, port: port, events: newEvents(), begun: make(chan struct{}),
 		table: relay.NewTable(limits), sources: map[netip.AddrPort]netip.Addr{},
 	}
 	var missing []error
@@ -95,8 +98,14 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = f.Close() }) // the readers say why they end
 	defer stop()
 	for _, s := range f.sockets {
-		w := newWorker(f, s)
-		group.Go(w.run)
+		group.Go(func() error {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-f.begun:
+				return newWorker(f, s).run()
+			}
+		})
 	}
 	group.Go(func() error { f.events.run(ctx); return nil })
 	group.Go(func() error { f.sweep(ctx); return nil })
@@ -152,7 +161,11 @@ func (f *Forwarder) forgetSources() {
 func (f *Forwarder) Bind(b relay.Binding) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.table.Bind(time.Now(), b)
+	err := f.table.Bind(time.Now(), b)
+	if err == nil {
+		f.begin.Do(func() { close(f.begun) })
+	}
+	return err
 }
 
 // Unbind ends a binding.
