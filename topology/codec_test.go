@@ -164,9 +164,13 @@ func TestDecodeMessageSkipsTheUnknown(t *testing.T) {
 		{"empty", "a0", Message{}},
 		{"unknown key only", "a1181e8201a10203", Message{}},
 		{"unknown text key only", "a16161182a", Message{}},
-		{"unknown beside", "a206a201010201181e01", Message{Ping: &Ping{Nonce: 1, Graph: 1}}},
+		{"unknown beside", "a206a2010102010a01", Message{Ping: &Ping{Nonce: 1, Graph: 1}}},
 		{"unknown within", "a106a30101020203a10102", Message{Ping: &Ping{Nonce: 1, Graph: 2}}},
 		{"empty list of records", "a10280", Message{Records: []Sealed{}}},
+		{"a later phase is for the core to judge", "a104a30101020903a4010002" + "5820" + strings.Repeat("33", 32) +
+			"030004" + "5820" + strings.Repeat("44", 32), Message{PSK: &PSKStep{Epoch: 1, Phase: 9, Tunnel: TunnelPair{
+			MyKey: [32]byte(bytes.Repeat([]byte{0x33}, 32)), YourKey: [32]byte(bytes.Repeat([]byte{0x44}, 32)),
+		}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, err := hex.DecodeString(c.hex)

@@ -93,7 +93,7 @@ func genMessage(t *rapid.T) Message {
 	ping := func() *Ping {
 		return &Ping{Nonce: rapid.Uint64().Draw(t, "nonce"), Graph: rapid.Uint64().Draw(t, "graph")}
 	}
-	switch rapid.IntRange(1, 12).Draw(t, "field") {
+	switch rapid.IntRange(1, 9).Draw(t, "field") {
 	case 1:
 		return Message{Digest: &Digest{Last: rapid.Bool().Draw(t, "last"), Known: genSlice(t, 20, func(t *rapid.T) Known {
 			return Known{ID: genID(t, "id"), Version: genVersion(t), Hash: rapid.Uint64().Draw(t, "hash")}
@@ -105,9 +105,11 @@ func genMessage(t *rapid.T) Message {
 	case 3:
 		return Message{Seen: &Seen{genEndpoint(t)}}
 	case 4:
-		return Message{Link: &LinkState{
-			Rev: rapid.Uint64().Draw(t, "rev"), Wants: rapid.Byte().Draw(t, "wants"), Why: rapid.SampledFrom([]string{"", "no slot"}).Draw(t, "why"),
-			Tunnels: append([]TunnelState{genTunnel(t)}, genSlice(t, MaxSlots-1, genTunnel)...), Use: rapid.Uint8Max(1).Draw(t, "use"),
+		return Message{PSK: &PSKStep{
+			Epoch: rapid.Uint64().Draw(t, "epoch"), Phase: PSKPhase(rapid.IntRange(1, 3).Draw(t, "phase")),
+			Tunnel: TunnelPair{
+				MySlot: 1, MyKey: genKey(t, "mine"), YourSlot: 2, YourKey: genKey(t, "yours"),
+			},
 		}}
 	case 5:
 		return Message{Routed: &Routed{
@@ -121,36 +123,7 @@ func genMessage(t *rapid.T) Message {
 		return Message{Pong: ping()}
 	case 8:
 		return Message{Forget: &Forget{Node: genID(t, "node"), Floor: genVersion(t)}}
-	case 9:
-		return Message{Bind: &Bind{
-			ID: [16]byte(genID(t, "binding")), Ends: [2]NodeID{{1}, {2}}, Keys: [2][32]byte{genKey(t, "one"), genKey(t, "other")},
-			Via: genVia(t), At: rapid.Uint8Max(1).Draw(t, "at"),
-		}}
-	case 10:
-		return Message{Bound: &Bound{ID: [16]byte(genID(t, "binding")), Why: rapid.SampledFrom([]string{"", "full"}).Draw(t, "why")}}
-	case 11:
-		return Message{Unbind: &Unbind{ID: [16]byte(genID(t, "binding"))}}
 	default:
 		return Message{Bye: &Bye{Reason: genName(t), Full: rapid.Bool().Draw(t, "full")}}
 	}
-}
-
-func genVia(t *rapid.T) []NodeID {
-	return rapid.SliceOfNDistinct(rapid.Custom(func(t *rapid.T) NodeID { return genID(t, "relay") }), 1, MaxVia, func(id NodeID) NodeID { return id }).Draw(t, "via")
-}
-
-func genTunnel(t *rapid.T) TunnelState {
-	s := TunnelState{
-		Slot: rapid.Uint8Max(MaxSlots-1).Draw(t, "slot"), Port: rapid.Uint16Min(1).Draw(t, "port"), Key: genKey(t, "mine"),
-		Stage: TunnelStage(rapid.IntRange(int(StageSearch), int(StageDead)).Draw(t, "stage")), Epoch: rapid.Uint64().Draw(t, "epoch"),
-		Check: [8]byte(rapid.SliceOfN(rapid.Byte(), 8, 8).Draw(t, "check")), Path: Path{Kind: PathDirect},
-		Endpoints: genSlice(t, 3, func(t *rapid.T) netip.AddrPort { return genEndpoint(t).Addr }),
-	}
-	if rapid.Bool().Draw(t, "chosen") {
-		s.PeerKey = genKey(t, "theirs")
-	}
-	if rapid.Bool().Draw(t, "relayed") {
-		s.Path = Path{Kind: PathRelay, Binding: [16]byte(genID(t, "binding")), Via: genVia(t), Stream: rapid.Bool().Draw(t, "stream")}
-	}
-	return s
 }

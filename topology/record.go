@@ -60,14 +60,6 @@ type Record struct {
 	Left     bool         `cbor:"14,keyasint,omitempty"` // the node was shut down on purpose
 }
 
-// Bits of Record.Features.
-const (
-	FeatureRelay uint64 = 1 << iota // forwards ciphertext for others, at its control port + RelayOffset
-)
-
-// RelayOffset is what the relay's UDP port is above the control port: the slots' ports are between.
-const RelayOffset = MaxSlots
-
 // ID returns the id of the node that the record is about.
 func (r *Record) ID() NodeID { return IDOf(r.Key[:]) }
 

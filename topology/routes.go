@@ -29,8 +29,7 @@ func (r Route) over(class uint8) Route {
 // Routes returns the best route from self to every node that confirmed edges lead to, without self. It is a pure
 // function of the graph: equal graphs give equal routes. Since every edge costs the same in both directions and never
 // nothing, following Next from node to node comes nearer with each hop and cannot loop.
-// Neighbours that avoid names are passed over; nil: none.
-func (g *Graph) Routes(self NodeID, avoid func(NodeID) bool) map[NodeID]Route {
+func (g *Graph) Routes(self NodeID) map[NodeID]Route {
 	done := map[NodeID]Route{}
 	best := map[NodeID]Route{}
 	todo := frontier{}
@@ -40,7 +39,7 @@ func (g *Graph) Routes(self NodeID, avoid func(NodeID) bool) map[NodeID]Route {
 			return
 		}
 		for _, e := range r.Edges {
-			if e.Peer == self || at == self && avoid != nil && avoid(e.Peer) {
+			if e.Peer == self {
 				continue
 			}
 			if _, ok := done[e.Peer]; ok {

@@ -71,7 +71,7 @@ func TestRoutesAgainstSlowTwin(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			g := genGraph(t)
 			for _, self := range g.IDs() {
-				if got, want := g.Routes(self, nil), slowRoutes(g, self); !maps.Equal(got, want) {
+				if got, want := g.Routes(self), slowRoutes(g, self); !maps.Equal(got, want) {
 					t.Fatalf("routes of %s: %v, want %v", self.Short(), got, want)
 				}
 			}
@@ -84,7 +84,7 @@ func TestRoutesLeadThere(t *testing.T) {
 		g := genGraph(t)
 		routes := map[NodeID]map[NodeID]Route{}
 		for _, id := range g.IDs() {
-			routes[id] = g.Routes(id, nil)
+			routes[id] = g.Routes(id)
 		}
 		for from, to := range routes {
 			if len(to)+1 != len(g.Reachable(from)) {
@@ -118,7 +118,7 @@ func TestRoutesOfALine(t *testing.T) {
 		r := nodeRecord(i, Version{1, 1}, edges...)
 		g.Merge(sealedOf(t, r), r)
 	}
-	far := g.Routes(nodeID(0), nil)[nodeID(299)]
+	far := g.Routes(nodeID(0))[nodeID(299)]
 	if want := (Route{nodeID(1), 299 << MaxCost, 255}); far != want {
 		t.Fatalf("got %v, want %v", far, want)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"unicode"
 	"unicode/utf8"
 )
@@ -190,8 +189,8 @@ func CheckUnderlay(a netip.Addr) error {
 func (m *Message) fields() int {
 	n := 0
 	for _, set := range []bool{
-		m.Digest != nil, len(m.Records) > 0, m.Seen != nil, m.Link != nil, m.Routed != nil,
-		m.Ping != nil, m.Pong != nil, m.Forget != nil, m.Bye != nil, m.Bind != nil, m.Bound != nil, m.Unbind != nil,
+		m.Digest != nil, len(m.Records) > 0, m.Seen != nil, m.PSK != nil, m.Routed != nil,
+		m.Ping != nil, m.Pong != nil, m.Forget != nil, m.Bye != nil,
 	} {
 		if set {
 			n++
@@ -210,12 +209,8 @@ func (m *Message) validate() error {
 		}
 	case m.Seen != nil:
 		return m.Seen.validate()
-	case m.Link != nil:
-		return m.Link.validate()
-	case m.Bind != nil:
-		return m.Bind.validate()
-	case m.Bound != nil && len(m.Bound.Why) > maxReason:
-		return fmt.Errorf("reason of %d bytes, at most %d", len(m.Bound.Why), maxReason)
+	case m.PSK != nil:
+		return m.PSK.validate()
 	case m.Routed != nil:
 		return m.Routed.validate()
 	case m.Forget != nil && m.Forget.Node.IsZero():
@@ -235,80 +230,15 @@ func (s Sealed) validate() error {
 	return nil
 }
 
-func (l *LinkState) validate() error {
-	if len(l.Tunnels) > MaxSlots || int(l.Use) > len(l.Tunnels) || len(l.Why) > maxReason {
-		return fmt.Errorf("link state with %d tunnels, of which number %d is in use", len(l.Tunnels), l.Use)
+func (p *PSKStep) validate() error {
+	t := p.Tunnel
+	if p.Phase == 0 || t.MySlot >= MaxSlots || t.YourSlot >= MaxSlots {
+		return fmt.Errorf("psk step in phase %d between slots %d and %d", p.Phase, t.MySlot, t.YourSlot)
 	}
-	for _, t := range l.Tunnels {
-		if err := t.validate(); err != nil {
-			return fmt.Errorf("tunnel: %w", err)
-		}
+	if t.MyKey == t.YourKey {
+		return errors.New("psk step between a key and itself")
 	}
-	return nil
-}
-
-func (t *TunnelState) validate() error {
-	switch {
-	case t.Slot >= MaxSlots || t.Port == 0:
-		return fmt.Errorf("slot %d at port %d", t.Slot, t.Port)
-	case t.Stage < StageSearch || t.Stage > StageDead:
-		return fmt.Errorf("stage %d", t.Stage)
-	case len(t.Endpoints) > MaxEndpoints:
-		return fmt.Errorf("%d endpoints, at most %d", len(t.Endpoints), MaxEndpoints)
-	case t.Key == t.PeerKey:
-		return errors.New("between a key and itself")
-	}
-	for _, key := range [][32]byte{t.Key, t.PeerKey} {
-		if key != [32]byte{} {
-			if err := CheckSlotKey(key); err != nil {
-				return err
-			}
-		}
-	}
-	for _, e := range t.Endpoints {
-		if e.Port() == 0 {
-			return fmt.Errorf("endpoint %v has port 0", e)
-		}
-		if err := CheckUnderlay(e.Addr()); err != nil {
-			return err
-		}
-	}
-	return t.Path.validate()
-}
-
-func (p *Path) validate() error {
-	switch {
-	case p.Kind == PathDirect && len(p.Via) == 0 && p.Binding == [16]byte{}:
-		return nil
-	case p.Kind == PathRelay && p.Binding != [16]byte{}:
-		return validateVia(p.Via)
-	}
-	return fmt.Errorf("path of kind %d with %d relays", p.Kind, len(p.Via))
-}
-
-// validateVia holds for every path: a few relays, each once.
-func validateVia(via []NodeID) error {
-	if len(via) == 0 || len(via) > MaxVia {
-		return fmt.Errorf("path of %d relays, want 1 to %d", len(via), MaxVia)
-	}
-	for i, id := range via {
-		if id.IsZero() || slices.Contains(via[:i], id) {
-			return errors.New("a relay is nobody, or twice on the path")
-		}
-	}
-	return nil
-}
-
-func (b *Bind) validate() error {
-	switch {
-	case b.ID == [16]byte{} || b.Ends[0].IsZero() || b.Ends[1].IsZero() || b.Ends[0] == b.Ends[1]:
-		return errors.New("binding without an id, or with one end")
-	case int(b.At) > len(b.Via):
-		return fmt.Errorf("binding at step %d of %d", b.At, len(b.Via))
-	case b.Keys[0] == b.Keys[1]:
-		return errors.New("binding between a key and itself")
-	}
-	return errors.Join(validateVia(b.Via), CheckSlotKey(b.Keys[0]), CheckSlotKey(b.Keys[1]))
+	return errors.Join(CheckSlotKey(t.MyKey), CheckSlotKey(t.YourKey))
 }
 
 func (r *Routed) validate() error {

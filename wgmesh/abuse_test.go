@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,21 +109,28 @@ func TestStolenKeys(t *testing.T) {
 	if !w.run(2*time.Second, w.allUp) {
 		t.Fatal("not all links are up")
 	}
-	for _, victim := range w.hosts {
-		for _, thief := range w.hosts {
-			for _, third := range w.hosts {
-				if victim == thief || third == thief {
-					continue
-				}
-				if why := victim.refuseKey(thief.self, third.slots[0].public); why == "" {
-					t.Errorf("%s takes the key of %s from %s", victim.name, third.name, thief.name)
-				}
+	alpha, beta, gamma := w.hosts[0], w.hosts[1], w.hosts[2]
+	for name, key := range map[string]wgtypes.Key{"own": alpha.slot.public, "gamma's": gamma.slot.public} {
+		thief := foreign(t, "thief of "+name, topology.Version{Epoch: 1, Seq: 1}, func(r *topology.Record) { r.Slots[0].Key = key })
+		noted := false
+		for _, effect := range w.from(alpha, beta, thief) {
+			if n, ok := effect.(Note); ok && n.Code == "key-refused" {
+				noted = true
 			}
+		}
+		p, _ := alpha.peerNamed("thief of " + name)
+		if !noted || p.State != LinkDown || !strings.Contains(p.Reason, "WireGuard key") {
+			t.Errorf("%s: noted: %v, %+v", name, noted, p)
 		}
 	}
 	w.run(3*time.Second, func() bool { return false })
-	if !w.allUp() {
-		t.Error("links are down")
+	for _, l := range alpha.links {
+		if l.tunnel.key == alpha.slot.public || l.peer != beta.Self() && l.peer != gamma.Self() {
+			t.Errorf("a link with %s, key %s", alpha.Core.name(l.peer), l.tunnel.key)
+		}
+	}
+	if p, _ := alpha.peerNamed("gamma"); p.State != LinkUp || len(alpha.device.Slots[0].Peers) != 2 {
+		t.Errorf("the link with gamma: %+v", p)
 	}
 }
 
@@ -135,17 +143,13 @@ func TestAKeyOutlivesItsIdentity(t *testing.T) {
 	}
 	alpha, beta := w.hosts[0], w.hosts[1]
 	key := wgtypes.Key(sha256.Sum256([]byte("a key that stays")))
-	for _, name := range []string{"old", "new"} { // nobody has a session with them
-		w.from(alpha, beta, foreign(t, name, topology.Version{Epoch: 1, Seq: 1}, nil))
-	}
-	id := func(name string) topology.NodeID { k := sha256.Sum256([]byte(name)); return topology.IDOf(k[:]) }
-	old := alpha.links[id("old")]
-	old.tunnels = append(old.tunnels, &tunnel{key: key})
-	if why := alpha.refuseKey(id("new"), key); why != "" {
-		t.Errorf("the new identity is refused: %s", why)
-	}
-	if len(old.tunnels) != 0 {
-		t.Error("the old identity keeps the key")
+	keep := func(r *topology.Record) { r.Slots[0].Key = key }
+	w.from(alpha, beta, foreign(t, "old", topology.Version{Epoch: 1, Seq: 1}, keep)) // nobody has a session with it
+	w.from(alpha, beta, foreign(t, "new", topology.Version{Epoch: 1, Seq: 1}, keep))
+	w.run(2*time.Second, func() bool { return false })
+	id := topology.IDOf(func() []byte { k := sha256.Sum256([]byte("new")); return k[:] }())
+	if l := alpha.links[id]; l == nil || l.tunnel.key != key {
+		t.Errorf("no link with the new identity: %+v", alpha.View().Peers)
 	}
 }
 

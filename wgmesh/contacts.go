@@ -92,6 +92,7 @@ func (c *Core) tendContacts() {
 	if len(c.ownSealed.Body) == 0 {
 		return // a hello needs our record
 	}
+	c.wantNeighbours()
 	for _, key := range c.contacts.targets.Due(c.now) {
 		target, hold := c.aimAt(key)
 		if hold != "" {
@@ -159,9 +160,6 @@ const ringDelay = 500 * time.Millisecond
 
 // wantNeighbours keeps the discovered contacts those that the mesh's shape asks for.
 func (c *Core) wantNeighbours() {
-	if len(c.ownSealed.Body) == 0 {
-		return // a hello needs our record
-	}
 	wanted := c.wanted()
 	for _, t := range c.contacts.targets.List() {
 		if id, ok := keyNode(t.Address); ok && !slices.Contains(wanted, id) {
@@ -213,7 +211,6 @@ func (c *Core) dialFailed(e DialFailed) {
 	if e.Target == "" {
 		if l := c.links[e.Peer]; l != nil {
 			l.routedFailed(c.now, e.Reason)
-			l.dirty = true
 		}
 		return
 	}
@@ -222,7 +219,6 @@ func (c *Core) dialFailed(e DialFailed) {
 		return
 	}
 	delete(c.contacts.dialled, e.Target)
-	c.resession = true
 	switch e.Kind {
 	case DialSelf:
 		for _, source := range []topology.Source{topology.FromConfig, topology.FromConnect, topology.Discovered} {

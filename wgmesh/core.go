@@ -8,7 +8,6 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/weavewg/weavewg/topology"
-	"github.com/weavewg/weavewg/wgmesh/scout"
 )
 
 // Core is one node's whole control logic as a state machine: Step takes what happened and returns what to do. It is not
@@ -33,7 +32,6 @@ type Core struct {
 	sessions   map[SessionID]*session
 	byNode     map[topology.NodeID]*session
 	arrivals   []*session // all, in the order in which they came up
-	directs    []*session // of these the direct ones; nil: to be listed anew
 	contacts   contacts
 	chosen     []topology.NodeID                     // wanted neighbours, as counted in this settle; nil: not yet
 	observed   map[topology.NodeID]topology.Endpoint // what peers say they see of us
@@ -47,11 +45,11 @@ type Core struct {
 	clone     cloneWatch
 	left      bool
 
-	slots      [topology.MaxSlots]ownSlot
+	slot       ownSlot
 	links      map[topology.NodeID]*link
-	inOrder    []*link                   // all, in id order; nil: to be sorted anew
-	adopted    map[adoptedKey]PeerStatus // tunnels of before the restart that no link has claimed yet
-	holdUntil  time.Time                 // adopted tunnels are kept at least until then; zero: no session yet
+	inOrder    []*link                    // all, in id order; nil: to be sorted anew
+	adopted    map[wgtypes.Key]PeerStatus // tunnels of before the restart that no link has claimed yet
+	holdUntil  time.Time                  // adopted tunnels are kept at least until then; zero: no session yet
 	device     DeviceStatus
 	seenDevice bool
 	deviceErr  string
@@ -59,24 +57,19 @@ type Core struct {
 	generation uint64
 	snapshot   Snapshot
 	relink     bool // links changed: spec and snapshot are to be computed anew
-	unsettled  bool // something happened that all links may depend on
-	tendedAt   time.Time
-	resession  bool      // sessions or contacts are others
-	sessionsAt time.Time // when they were all looked at
-	converged  time.Time // when the device was last asked to change
-
-	scouts     map[uint64]sentScout // by Tx
-	scoutCount uint64
-	mapped     []mapping
-	listening  []scout.Key
-	relisten   bool                 // sessions or bindings are others
-	relaying   map[[16]byte]relayed // bindings that we forward for
-	rotation   rotation
 
 	state   State
 	savedAt time.Time
 	saveBy  time.Time // zero: nothing to save
 	saved   bool      // something was, in this run
+}
+
+// ownSlot is this node's WireGuard device, slot 0 in this version.
+type ownSlot struct {
+	private    wgtypes.Key
+	public     wgtypes.Key
+	generation uint32
+	since      time.Time
 }
 
 // NewCore makes the core of a node. State is what the last run persisted (zero for a first start); newKey makes a fresh
@@ -90,8 +83,6 @@ func NewCore(s Settings, n topology.Notary, st State, rng *rand.Rand, newKey fun
 		byNode:   map[topology.NodeID]*session{},
 		observed: map[topology.NodeID]topology.Endpoint{},
 		links:    map[topology.NodeID]*link{},
-		scouts:   map[uint64]sentScout{},
-		relaying: map[[16]byte]relayed{},
 		state:    st,
 	}
 	c.state.Epoch++
@@ -120,9 +111,6 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 	if c.passing(ev, wake) {
 		if !wake.IsZero() {
 			c.wakeAt(wake)
-		}
-		if c.relink {
-			c.wakeAt(c.convergeDue())
 		}
 	} else {
 		c.settledAt = c.now
@@ -159,16 +147,8 @@ func (c *Core) handle(ev Event) {
 	case ForgetNode:
 		c.forgetNode(e.Node)
 	case AddressesChanged:
-		c.addresses, c.mtu, c.unsettled = e.Addrs, e.MTU, true
+		c.addresses, c.mtu = e.Addrs, e.MTU
 		c.touch()
-	case ScoutAnswered:
-		c.scoutAnswered(e)
-	case ScoutHeard:
-		c.scoutHeard(e)
-	case RelayFailed:
-		c.relayFailed(e)
-	case Rotate:
-		c.rotate()
 	case Leave:
 		c.leave()
 	}
@@ -185,16 +165,11 @@ func (c *Core) passing(ev Event, wake time.Time) bool {
 	if !c.wake.IsZero() && c.wake.Before(due) {
 		due = c.wake
 	}
-	if converge := c.convergeDue(); c.relink && converge.Before(due) {
-		due = converge
-	}
-	if !c.now.Before(due) {
+	if c.relink || !c.now.Before(due) {
 		return false
 	}
 	switch e := ev.(type) {
-	case Probed:
-		return c.links[e.Peer] == nil || !c.links[e.Peer].dirty
-	case RoutedOut:
+	case Probed, RoutedOut:
 		return true
 	case Received:
 		m := e.Message
@@ -218,10 +193,8 @@ func (c *Core) Next() time.Time {
 // Busy says that the device should be observed often: a tunnel is being built.
 func (c *Core) Busy() bool {
 	for _, l := range c.links {
-		for _, t := range l.tunnels {
-			if t.wanted() && !t.live(c.now) && (!t.onDevice || c.now.Sub(t.added) < noHandshake) {
-				return true
-			}
+		if l.state == LinkConnecting && l.tunnel.psk != (wgtypes.Key{}) && (!l.tunnel.onDevice || c.now.Sub(l.tunnel.added) < noHandshake) {
+			return true
 		}
 	}
 	return false
@@ -241,32 +214,15 @@ func (c *Core) settle() {
 		c.reroute()
 		c.relink = true
 	}
-	if c.resession || c.unsettled || c.now.Sub(c.sessionsAt) >= settleEvery {
-		c.resession, c.relisten, c.sessionsAt = false, true, c.now
-		c.tendSessions()
-		c.wantNeighbours()
-		c.tendRelaying()
-		c.tendRotation()
-	}
+	c.tendSessions()
 	c.tendContacts()
-	c.tendDoubts()
 	c.tendLinks()
-	c.tendScouts()
-	if due := c.convergeDue(); c.relink && c.now.Before(due) {
-		c.wakeAt(due)
-	} else if c.relink {
-		c.relink, c.converged = false, c.now
+	if c.relink {
+		c.relink = false
 		c.converge()
 		c.publish()
 	}
 	c.tendState()
-}
-
-// convergeEvery, for every link, gathers changes of the device and of the datapath, so that a burst of them is one.
-const convergeEvery = 50 * time.Microsecond
-
-func (c *Core) convergeDue() time.Time {
-	return c.converged.Add(time.Duration(len(c.links)) * convergeEvery)
 }
 
 func (c *Core) do(e ...Effect) { c.effects = append(c.effects, e...) }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
 	"github.com/weavewg/weavewg/topology"
 )
 
@@ -21,45 +23,31 @@ func (c *Core) converge() {
 	c.do(Converge{Spec: spec, Generation: c.generation})
 }
 
-// desired is the device as it should be: every tunnel with an agreed key is on its slot, every link has a route into the
-// tunnel in use, and what an earlier run left is kept as it is until it is claimed or its time is over.
+// desired is the device as it should be: every link with an agreed key has its tunnel and its route, and what an earlier
+// run left is kept as it is until it is claimed or its time is over.
 func (c *Core) desired() DeviceSpec {
 	spec := DeviceSpec{Address: topology.OverlayAddress(c.settings.Mesh, c.self)}
-	peers := map[Slot][]PeerSpec{}
+	slot := SlotSpec{Slot: 0, PrivateKey: c.slot.private, Port: c.settings.Port, MTU: deviceMTU(c.mtu)}
 	for _, l := range c.byPeer() {
-		for _, t := range l.tunnels {
-			if !t.wanted() {
-				continue
-			}
-			peers[t.slot] = append(peers[t.slot], PeerSpec{
-				Key: t.key, PSK: t.psk.key, Endpoint: t.endpoint, Move: !t.live(c.now), Allowed: []netip.Prefix{hostPrefix(l.address)},
-				Silent: l.silent(t, c.now),
-			})
-		}
-		if l.using != nil && l.using.wanted() && !l.silent(l.using, c.now) {
-			spec.Routes = append(spec.Routes, Route{To: l.address, Slot: l.using.slot})
-		}
-	}
-	for key, p := range c.adopted {
-		peers[key.slot] = append(peers[key.slot], PeerSpec{Key: p.Key, PSK: p.PSK, Endpoint: p.Endpoint, Allowed: p.Allowed})
-		for _, prefix := range p.Allowed {
-			if slices.Contains(c.device.Routes, Route{To: prefix.Addr(), Slot: key.slot}) {
-				spec.Routes = append(spec.Routes, Route{To: prefix.Addr(), Slot: key.slot})
-			}
-		}
-	}
-	for s := range Slot(topology.MaxSlots) {
-		own := &c.slots[s]
-		if !own.exists() {
+		if l.tunnel.psk == (wgtypes.Key{}) {
 			continue
 		}
-		slices.SortFunc(peers[s], func(a, b PeerSpec) int { return slices.Compare(a.Key[:], b.Key[:]) })
-		spec.Slots = append(spec.Slots, SlotSpec{
-			Slot: s, PrivateKey: own.private, Port: c.slotPort(s), MTU: deviceMTU(c.mtu), Peers: peers[s],
+		slot.Peers = append(slot.Peers, PeerSpec{
+			Key: l.tunnel.key, PSK: l.tunnel.psk, Endpoint: l.tunnel.endpoint, Move: !l.tunnel.live(c.now),
+			Allowed: []netip.Prefix{hostPrefix(l.address)},
 		})
+		spec.Routes = append(spec.Routes, Route{To: l.address, Slot: 0})
 	}
+	for _, p := range c.adopted {
+		slot.Peers = append(slot.Peers, PeerSpec{Key: p.Key, PSK: p.PSK, Endpoint: p.Endpoint, Allowed: p.Allowed})
+		for _, prefix := range p.Allowed {
+			spec.Routes = append(spec.Routes, Route{To: prefix.Addr(), Slot: 0})
+		}
+	}
+	slices.SortFunc(slot.Peers, func(a, b PeerSpec) int { return slices.Compare(a.Key[:], b.Key[:]) })
 	slices.SortFunc(spec.Routes, func(a, b Route) int { return a.To.Compare(b.To) })
 	spec.Routes = slices.CompactFunc(spec.Routes, func(a, b Route) bool { return a.To == b.To })
+	spec.Slots = []SlotSpec{slot}
 	return spec
 }
 
@@ -78,8 +66,8 @@ func (c *Core) publish() {
 	}
 	slices.SortFunc(snap.Networks, func(a, b Network) int { return int(a.VNI) - int(b.VNI) })
 	for _, l := range links {
-		if !l.life.watching.IsZero() {
-			snap.Probe = append(snap.Probe, Probe{Member{ID: l.peer, Address: l.address}, l.life.pace(l.busy, l.using.dead)})
+		if l.tunnel.live(c.now) {
+			snap.Probe = append(snap.Probe, Member{ID: l.peer, Address: l.address})
 		}
 	}
 	if !snap.equal(c.snapshot) {

@@ -25,8 +25,6 @@ type PeerSpec struct {
 	Move bool
 	// Allowed is what may come out of the tunnel and what is routed into it: the peer's overlay address.
 	Allowed []netip.Prefix
-	// Silent asks for no keepalive yet: the other end speaks first.
-	Silent bool
 }
 
 // SlotSpec is one WireGuard device as it should be.
@@ -114,7 +112,7 @@ type (
 		MTU  int
 		Up   bool
 	}
-	// AddPeer adds a tunnel, with its keepalive, so that this side speaks first, unless it is to be silent.
+	// AddPeer adds a tunnel, with its keepalive, so that this side speaks first.
 	AddPeer struct {
 		Slot Slot
 		Peer PeerSpec

@@ -89,7 +89,7 @@ func diffPeer(slot Slot, want PeerSpec, have PeerStatus) (SetPeer, bool) {
 			set.Allowed, differs = append(set.Allowed, prefix), true
 		}
 	}
-	if !want.Silent && have.Keepalive != Keepalive {
+	if have.Keepalive != Keepalive {
 		set.Keepalive, differs = true, true
 	}
 	return set, differs

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/weavewg/weavewg/topology"
-	"github.com/weavewg/weavewg/wgmesh/scout"
 )
 
 // Effect is something the core wants done. The edge does effects in order and reports back by Events.
@@ -38,24 +37,6 @@ type (
 	Publish struct{ Snapshot Snapshot }
 	// Persist asks that State be on disk; failing that is a problem, not an end.
 	Persist struct{ State State }
-	// Scout sends a request from the UDP port of a slot to several addresses. Answer: ScoutAnswered, or nothing.
-	Scout struct {
-		Port    uint16
-		To      []netip.AddrPort
-		Key     scout.Key
-		Message scout.Message
-	}
-	// Listen replaces the keys by which requests at the slots' ports are answered.
-	Listen struct{ Keys []scout.Key }
-	// Relay makes the relay forward between two legs, or prolongs that.
-	Relay struct {
-		ID      [16]byte
-		Owner   topology.NodeID
-		Legs    [2]RelayLeg
-		Expires time.Time
-	}
-	// RelayEnd ends a Relay.
-	RelayEnd struct{ ID [16]byte }
 	// Note is a line for the log.
 	Note struct {
 		Level Level
@@ -81,18 +62,15 @@ type Snapshot struct {
 	Self     topology.NodeID
 	Address  netip.Addr // own overlay address
 	Networks []Network  // in VNI order
-	// Probe lists the links in use.
-	Probe []Probe
+	// Probe lists the links in use: the prober sends one echo request every ProbeEvery to each.
+	Probe []Member
 }
 
-// Probe asks for echo requests to a member at a pace.
-type Probe struct {
-	Member
-	Every time.Duration
-}
-
-// ProbeTimeout is when a probe that is not answered counts as lost.
-const ProbeTimeout = 2 * time.Second
+// ProbeEvery is the pace of probes on a link in use; one that is not answered within ProbeTimeout is lost.
+const (
+	ProbeEvery   = 2 * time.Second
+	ProbeTimeout = 2 * time.Second
+)
 
 // Network is one isolated layer-2 segment and its other members that can be reached now.
 type Network struct {
@@ -116,8 +94,4 @@ func (CloseSession) effect()  {}
 func (Converge) effect()      {}
 func (Publish) effect()       {}
 func (Persist) effect()       {}
-func (Scout) effect()         {}
-func (Listen) effect()        {}
-func (Relay) effect()         {}
-func (RelayEnd) effect()      {}
 func (Note) effect()          {}

@@ -15,8 +15,7 @@ func (s SlotSpec) equal(o SlotSpec) bool {
 }
 
 func (p PeerSpec) equal(o PeerSpec) bool {
-	return p.Key == o.Key && p.PSK == o.PSK && p.Endpoint == o.Endpoint && p.Move == o.Move && p.Silent == o.Silent &&
-		slices.Equal(p.Allowed, o.Allowed)
+	return p.Key == o.Key && p.PSK == o.PSK && p.Endpoint == o.Endpoint && p.Move == o.Move && slices.Equal(p.Allowed, o.Allowed)
 }
 
 func (s Snapshot) equal(o Snapshot) bool {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/weavewg/weavewg/topology"
-	"github.com/weavewg/weavewg/wgmesh/scout"
 )
 
 // SessionID names a control session between the edge and the core; never zero, never used twice in a run.
@@ -65,25 +64,6 @@ type (
 		RTT  time.Duration // 0: lost
 	}
 
-	// ScoutAnswered means: the answer to a Scout came, authenticated by the key that it was sent with.
-	ScoutAnswered struct {
-		From    netip.AddrPort
-		Message scout.Message
-	}
-	// ScoutHeard means: a request came to a slot's port, authenticated by a key of Listen, and was answered.
-	ScoutHeard struct {
-		Tag  [scout.TagSize]byte
-		Port uint16 // ours
-		From netip.AddrPort
-	}
-	// RelayFailed means: a Relay cannot be carried out, or no longer.
-	RelayFailed struct {
-		ID  [16]byte
-		Why string
-	}
-	// Rotate asks for fresh keys: see Core.rotate.
-	Rotate struct{}
-
 	// Configured means: settings changed by reload.
 	Configured struct{ Settings Settings }
 	// Connect adds targets that persist.
@@ -121,10 +101,6 @@ func (Received) event()         {}
 func (RoutedOut) event()        {}
 func (Observed) event()         {}
 func (Probed) event()           {}
-func (ScoutAnswered) event()    {}
-func (ScoutHeard) event()       {}
-func (RelayFailed) event()      {}
-func (Rotate) event()           {}
 func (Configured) event()       {}
 func (Connect) event()          {}
 func (ForgetTargets) event()    {}

@@ -2,7 +2,6 @@ package wgmesh
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -42,7 +41,9 @@ func (c *Core) merge(sealed topology.Sealed, rec *topology.Record, from SessionI
 	if !c.isPresent(id) {
 		c.contacts.nudge(c.now, id) // it is back, or new
 	}
-	c.relateLink(id, rec)
+	if why := c.relateLink(id, rec); why != "" {
+		c.note(Warn, "key-refused", id, why)
+	}
 	c.stale = true
 	c.wakeAt(c.rerouteDue())
 	c.flood(topology.Message{Records: []topology.Sealed{sealed}}, from)
@@ -138,7 +139,6 @@ func (c *Core) sayOwn() {
 		c.note(Error, "record-seal", c.self, err.Error())
 		return
 	}
-	c.resession = c.resession || len(c.ownSealed.Body) == 0 // now others can be dialled
 	c.own, c.ownSealed, c.saidAt = next, sealed, c.now
 	c.graph.Merge(sealed, &next)
 	c.stale = true
@@ -150,14 +150,7 @@ func (c *Core) compose() topology.Record {
 	r := topology.Record{
 		Key: c.settings.Key, Version: c.own.Version, Run: c.settings.Run, Name: c.settings.Name, Software: c.settings.Software,
 		Port: c.settings.Port, Addrs: c.ownAddrs(), MTU: c.mtu, Left: c.left,
-	}
-	if c.settings.Relay {
-		r.Features |= topology.FeatureRelay
-	}
-	for s := range Slot(topology.MaxSlots) {
-		if own := &c.slots[s]; own.exists() {
-			r.Slots = append(r.Slots, topology.SlotKey{Slot: uint8(s), Generation: own.generation, Key: own.public, Port: c.slotPort(s)})
-		}
+		Slots: []topology.SlotKey{{Slot: 0, Generation: c.slot.generation, Key: c.slot.public, Port: c.settings.Port}},
 	}
 	for _, n := range c.settings.Networks {
 		r.Networks = append(r.Networks, n.NetworkRef)
@@ -167,9 +160,7 @@ func (c *Core) compose() topology.Record {
 			r.Seen = append(r.Seen, e)
 		}
 	}
-	slices.SortFunc(r.Seen, func(a, b topology.Endpoint) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Slot, b.Slot))
-	})
+	slices.SortFunc(r.Seen, func(a, b topology.Endpoint) int { return a.Addr.Compare(b.Addr) })
 	r.Seen = r.Seen[:min(len(r.Seen), topology.MaxSeen)]
 	for _, s := range c.direct() {
 		if len(r.Edges) < topology.MaxNeighbours {
@@ -256,8 +247,7 @@ func (c *Core) isPresent(id topology.NodeID) bool {
 
 // reroute computes what depends on the graph: routes, presence and the set of links.
 func (c *Core) reroute() {
-	c.routes = c.graph.Routes(c.self, c.avoided)
-	c.unsettled = true
+	c.routes = c.graph.Routes(c.self)
 	for id := range c.routes {
 		c.present[id] = c.now
 	}
@@ -298,5 +288,5 @@ func (c *Core) leave() {
 		delete(c.sessions, s.id)
 		delete(c.byNode, s.peer)
 	}
-	c.arrivals, c.directs = nil, nil
+	c.arrivals = nil
 }

@@ -1,7 +1,6 @@
 package wgmesh
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -15,83 +14,81 @@ import (
 // when it had the time to learn what is still true.
 const holdTime = time.Minute
 
-// relateLinks makes the set of links that of the nodes with which we share a network.
+// relateLinks makes the set of links that of the nodes with which we share a network, each with the peer's current key.
 func (c *Core) relateLinks() {
 	for id, rec := range c.graph.All() {
 		c.relateLink(id, rec)
 	}
-	for _, l := range c.byPeer() {
-		if c.graph.Get(l.peer) == nil {
-			c.unlink(l.peer)
+	for id := range c.links {
+		if c.graph.Get(id) == nil {
+			c.unlink(id)
 		}
 	}
 }
 
 // relateLink makes, keeps or drops the link to one node. It happens as soon as the record is here: the peer may begin to
-// agree on a tunnel at once.
-func (c *Core) relateLink(id topology.NodeID, rec *topology.Record) {
+// agree on a key at once. It returns why the key in the record is refused, if it is.
+func (c *Core) relateLink(id topology.NodeID, rec *topology.Record) (refused string) {
 	if id == c.self {
-		return
+		return ""
 	}
-	if rec.Left || !c.shares(rec) {
+	if rec.Left || len(rec.Slots) == 0 || !c.shares(rec) {
 		c.unlink(id)
-		return
+		return ""
 	}
-	if c.links[id] == nil {
-		l := &link{
-			end:     end{self: c.self, peer: id, leads: c.self.Compare(id) < 0, rev: c.rng.Uint64() >> 16},
-			address: topology.OverlayAddress(c.settings.Mesh, id), badVia: map[topology.NodeID]time.Time{},
-		}
-		c.links[id] = l
-		c.inOrder = nil
-		l.dirty = true
-		c.adopt(l)
-	}
-}
-
-// refuseKey says why a key that a peer states for a tunnel on a slot cannot be had: it is ours (WireGuard ignores such a
-// peer without a word), or another node's. A device has one peer entry a key, so whoever states the key of another node
-// would take its tunnel over; who had it first keeps it, unless that node is gone.
-func (c *Core) refuseKey(peer topology.NodeID, key wgtypes.Key) string {
-	for _, own := range c.slots {
-		if key == own.public && own.exists() {
-			return "it states our own WireGuard key"
-		}
-	}
-	for _, l := range c.byPeer() {
-		if l.peer == peer {
-			continue
-		}
-		t := l.byTheirs(key)
-		if t == nil {
-			continue
-		}
-		if c.isPresent(l.peer) || t.live(c.now) {
-			why := "it states the WireGuard key of " + c.name(l.peer) + ", which keeps it"
-			c.note(Warn, "key-refused", peer, why)
+	l := c.links[id]
+	if l == nil || l.tunnel.key != rec.Slots[0].Key {
+		if why := c.takenKey(id, rec.Slots[0].Key); why != "" {
+			c.unlink(id)
 			return why
 		}
-		l.drop(t)
+		if gone := c.holder(id, rec.Slots[0].Key); gone != nil {
+			c.unlink(gone.peer)
+		}
+	}
+	if l == nil {
+		l = &link{peer: id, address: topology.OverlayAddress(c.settings.Mesh, id)}
+		c.links[id] = l
+		c.inOrder = nil
+	}
+	if slot := rec.Slots[0]; l.tunnel.key != slot.Key || l.tunnel.peerSlot != slot.Slot {
+		l.rekey(c.now, slot)
+		c.adopt(l)
+	} else {
+		l.tunnel.peerPort = slot.Port
 	}
 	return ""
 }
 
-func (c *Core) unlink(id topology.NodeID) {
-	if l, ok := c.links[id]; ok {
-		for _, t := range slices.Clone(l.tunnels) {
-			c.endTunnel(l, t)
+// takenKey says why a node cannot have a WireGuard key: it is ours (WireGuard ignores such a peer without a word), or
+// another node's. A device has one peer entry a key, so whoever states the key of another node would take its tunnel
+// over; who had it first keeps it, unless that node is gone.
+func (c *Core) takenKey(id topology.NodeID, key wgtypes.Key) string {
+	if key == c.slot.public {
+		return "its record states our own WireGuard key"
+	}
+	if l := c.holder(id, key); l != nil && (c.isPresent(l.peer) || l.tunnel.live(c.now)) {
+		return "its record states the WireGuard key of " + c.name(l.peer) + ", which keeps it"
+	}
+	return ""
+}
+
+// holder is the link of another node than id whose tunnel has a key; there is at most one.
+func (c *Core) holder(id topology.NodeID, key wgtypes.Key) *link {
+	for _, l := range c.links {
+		if l.peer != id && l.tunnel.key == key {
+			return l
 		}
+	}
+	return nil
+}
+
+func (c *Core) unlink(id topology.NodeID) {
+	if _, ok := c.links[id]; ok {
 		delete(c.links, id)
 		c.inOrder = nil
 		c.relink = true
 	}
-}
-
-// endTunnel drops a tunnel, and what stood for it elsewhere.
-func (c *Core) endTunnel(l *link, t *tunnel) {
-	c.unbind(l, t)
-	l.drop(t)
-	c.relink = true
 }
 
 // shares says whether a node is a member of one of our networks.
@@ -99,6 +96,15 @@ func (c *Core) shares(rec *topology.Record) bool {
 	return slices.ContainsFunc(rec.Networks, func(n topology.NetworkRef) bool {
 		return slices.ContainsFunc(c.settings.Networks, func(own NetworkSettings) bool { return own.VNI == n.VNI })
 	})
+}
+
+// adopt lets a link claim the tunnel that was on the device before this run.
+func (c *Core) adopt(l *link) {
+	if p, ok := c.adopted[l.tunnel.key]; ok && slices.Contains(p.Allowed, hostPrefix(l.address)) {
+		l.tunnel.psk = p.PSK
+		l.observe(c.now, c.device)
+		delete(c.adopted, l.tunnel.key)
+	}
 }
 
 func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
@@ -111,245 +117,192 @@ func (c *Core) observe(e Observed) {
 		c.adoptDevice()
 		return
 	}
-	c.observeSlots()
+	if slot, ok := findSlot(e.Status.Slots, 0); ok && slot.PrivateKey != (wgtypes.Key{}) && slot.PrivateKey != c.slot.private {
+		c.takeSlotKey(slot.PrivateKey, c.slot.generation+1) // somebody changed it: it works, so say the new one
+		c.note(Warn, "slot-key-changed", c.self, slot.Name+" was given another private key from outside; the mesh is told")
+	}
 	for _, l := range c.byPeer() {
-		carried, lived := l.carries(c.now), l.using != nil && l.using.live(c.now)
-		for _, t := range l.tunnels {
-			on, inPlace, handshake, endpoint := t.onDevice, t.inPlace, t.handshake, t.endpoint
-			t.observe(c.now, e.Status)
-			l.dirty = l.dirty || on != t.onDevice || inPlace != t.inPlace || handshake != t.handshake || endpoint != t.endpoint
-		}
-		busy := l.busy
-		l.count(c.now)
-		if carried != l.carries(c.now) || lived != (l.using != nil && l.using.live(c.now)) || busy != l.busy {
+		carried, lived := l.carries(c.now), l.tunnel.live(c.now)
+		l.observe(c.now, e.Status)
+		if carried != l.carries(c.now) || lived != l.tunnel.live(c.now) {
 			c.relink = true // news for the datapath or the prober
 		}
 	}
 }
 
+// adoptDevice looks at the device for the first time: what an earlier run left is kept, or a first key is made.
+func (c *Core) adoptDevice() {
+	slot, ok := findSlot(c.device.Slots, 0)
+	c.adopted = map[wgtypes.Key]PeerStatus{}
+	memory := SlotMemory{}
+	if len(c.state.Slots) > 0 {
+		memory = c.state.Slots[0]
+	}
+	if ok && slot.PrivateKey != (wgtypes.Key{}) {
+		generation := memory.Generation
+		if memory.PublicKey != slot.PrivateKey.PublicKey().String() {
+			generation++
+		}
+		c.takeSlotKey(slot.PrivateKey, generation)
+		for _, p := range slot.Peers {
+			c.adopted[p.Key] = p
+		}
+	} else {
+		c.takeSlotKey(c.newKey(), memory.Generation+1)
+	}
+	for _, l := range c.byPeer() {
+		c.adopt(l)
+	}
+	c.relink = true
+}
+
+func (c *Core) takeSlotKey(private wgtypes.Key, generation uint32) {
+	c.slot = ownSlot{private: private, public: private.PublicKey(), generation: generation, since: c.now}
+	c.state.Slots = []SlotMemory{{Slot: 0, PublicKey: c.slot.public.String(), Generation: generation}}
+	for _, l := range c.links {
+		l.psk, l.tunnel.pskSince = pskAgreement{}, time.Time{}
+	}
+	c.do(Persist{c.state})
+	c.touch()
+	c.relink = true
+}
+
 func (c *Core) probed(e Probed) {
-	l := c.links[e.Peer]
-	if l == nil {
-		return
-	}
-	burst := l.life.burst
-	l.life.probed(c.now, e.RTT)
-	l.dirty = l.dirty || !burst.IsZero() || l.using != nil && l.using.dead
-	if l.using != nil && l.using.dead && e.RTT > 0 && c.now.Add(-e.RTT).After(l.using.deadSince) { // not what was under way
-		l.using.dead = false
-		c.relink = true
-	}
-	if burst != l.life.burst {
-		c.relink = true // the prober may slow down again
+	if l := c.links[e.Peer]; l != nil {
+		l.probes.add(e.RTT)
 	}
 }
 
-// tendLinks moves links on: the tunnel step, the search for ways, the state. In a large mesh most events are about one link,
-// so only those that something happened to are looked at, those that wait for a time, and once a second all.
+// tendLinks moves every link on: endpoint, key agreement, state.
 func (c *Core) tendLinks() {
 	if !c.seenDevice {
 		return
 	}
-	all := c.unsettled || c.now.Sub(c.tendedAt) >= settleEvery
-	if all {
-		c.unsettled, c.tendedAt = false, c.now
-	}
 	for _, l := range c.byPeer() {
-		if all || l.dirty || !l.wake.IsZero() && !c.now.Before(l.wake) {
-			l.dirty = false
-			wake := c.wake
-			c.wake = time.Time{}
-			c.tendLink(l)
-			l.wake, c.wake = c.wake, wake
+		before := l.carries(c.now)
+		endpoint := l.tunnel.endpoint
+		if !l.tunnel.live(c.now) {
+			l.aim(c.now, c.candidates(l))
 		}
-		if !l.wake.IsZero() {
-			c.wakeAt(l.wake)
+		c.agree(l)
+		if l.judge(c.now, c.isPresent(l.peer)) {
+			level := Info
+			if l.state == LinkDown {
+				level = Warn
+			}
+			c.note(level, "link-"+l.state.String(), l.peer, l.reason)
+		}
+		if before != l.carries(c.now) || endpoint != l.tunnel.endpoint && !l.tunnel.live(c.now) {
+			c.relink = true
 		}
 	}
 	if !c.holdUntil.IsZero() && len(c.adopted) > 0 && c.now.After(c.holdUntil) {
 		c.adopted = nil
 		c.relink = true
 	}
-	if all {
-		c.tendSlots()
-	}
 }
 
-func (c *Core) tendLink(l *link) {
-	before, carried := l.fingerprint(c.now), l.carries(c.now)
-	c.watch(l)
+// agree drives the key agreement of one link: it opens the session that this takes, and says what is due.
+func (c *Core) agree(l *link) {
 	s := c.sessionWith(l.peer)
-	if l.leads {
-		c.steer(l, s)
-		if s != nil && l.session == s.id {
-			l.offers(c.now, s, c.rng.Uint64)
-		}
-		if wake := l.lead(c.now, c.rttOf(l, s)); !wake.IsZero() {
-			c.wakeAt(wake)
-		}
-	} else {
-		l.follow(c.now)
-		c.complain(l, s)
-	}
-	for _, t := range l.tunnels {
-		t.aim(c.now, c.candidates(l, t))
-		c.search(l, t, s)
-		if stage := t.stage(c.now); stage != t.noted {
-			t.noted = stage
-			c.note(Debug, "tunnel-"+stage.String(), l.peer, fmt.Sprintf("slot %d, %s, theirs %s", t.slot, c.describe(t), t.theirStage))
-		}
-	}
-	c.converse(l, s)
-	for _, t := range l.tunnels {
-		if l.silent(t, c.now) && t.onDevice {
-			c.wakeAt(t.added.Add(answerTime))
-		}
-	}
-	if t := l.using; t != nil && t.onDevice && !t.live(c.now) && c.now.Sub(t.added) < noHandshake {
-		c.wakeAt(t.added.Add(noHandshake)) // then people are told
-	}
-	if l.judge(c.now, c.isPresent(l.peer), c.describe) {
-		level := Info
-		if l.state == LinkDown {
-			level = Warn
-		}
-		c.note(level, "link-"+l.state.String(), l.peer, l.reason)
-		if s != nil {
-			c.tell(s)
-		}
-	}
-	if carried != l.carries(c.now) || before != l.fingerprint(c.now) {
-		c.relink = true
-	}
-}
-
-// fingerprint is what the device must look like for a link, as far as a change of it must be noticed. It is cheap, since
-// it is computed for every link in every step.
-func (l *link) fingerprint(now time.Time) (sum uint64) {
-	mix := func(v uint64) { sum = (sum ^ v) * 0x100000001b3 }
-	for _, t := range l.tunnels {
-		mix(uint64(t.slot) + 1)
-		if t.wanted() {
-			mix(2)
-			for _, b := range t.psk.key[:8] {
-				mix(uint64(b))
-			}
-		}
-		a := t.endpoint.Addr().As16()
-		for _, b := range a {
-			mix(uint64(b))
-		}
-		mix(uint64(t.endpoint.Port()))
-		if t == l.using {
-			mix(3)
-		}
-		if l.silent(t, now) {
-			mix(4)
-		}
-	}
-	return sum
-}
-
-// watch lets probes judge the tunnel in use.
-func (c *Core) watch(l *link) {
-	t := l.using
-	on := t != nil && t.live(c.now)
-	if t != l.watched {
-		l.watched = t
-		l.life.watch(c.now, false)
-	}
-	was := l.life.watching.IsZero()
-	l.life.watch(c.now, on)
-	burst := l.life.burst
-	dead, again := false, time.Time{}
-	if on {
-		dead, again = l.life.judge(c.now, l.busy, t.dead)
-	}
-	if !again.IsZero() {
-		c.wakeAt(again)
-	}
-	if on && dead != t.dead {
-		t.dead, t.deadSince = dead, c.now
-		c.relink = true
-		if dead {
-			c.suspect(l, t)
-		}
-	}
-	if was != l.life.watching.IsZero() || burst != l.life.burst {
-		c.relink = true
-	}
-}
-
-// rttOf is how long a packet to the peer and back takes at most, as far as anybody knows.
-func (c *Core) rttOf(l *link, s *session) time.Duration {
-	rtt := l.life.srtt + 2*l.life.rttvar
-	if s != nil {
-		rtt = max(rtt, s.rtt)
-	}
-	return min(rtt, 5*time.Second)
-}
-
-// converse tells the other end what this one has, over a session if there is one. The follower speaks first.
-func (c *Core) converse(l *link, s *session) {
+	leads := c.self.Compare(l.peer) < 0
+	lacks := !leads && l.tunnel.psk == (wgtypes.Key{})
 	if s == nil {
-		c.reach(l)
-		return
-	}
-	if l.leads && l.session != s.id {
-		return
-	}
-	state := l.report(c)
-	if !l.due(c.now, s.id, state) {
-		if l.leads && l.answered != l.rev {
-			c.wakeAt(l.saidAt.Add(repeatPlan))
+		if l.psk.phase == pskPreparing || l.psk.phase == pskConfirmed {
+			l.psk = pskAgreement{}
+		}
+		switch {
+		case leads && l.wantsPSK(c.now, &session{}):
+			c.openRouted(l, routedPatience)
+		case lacks:
+			c.openRouted(l, 3*routedPatience) // usually the leader is first
 		}
 		return
 	}
-	if l.leads && (l.saidOn != s.id || !sameState(l.said, state)) {
-		l.rev++
-		state.Rev = l.rev
+	if l.tunnel.onDevice && l.tunnel.psk == l.psk.key {
+		if m, ok := l.installed(c.now, c.self, c.slot.public); ok {
+			s.used = c.now
+			c.do(Send{s.id, m})
+		}
 	}
-	l.tell(c.now, s.id, state)
-	s.used = c.now
-	c.do(Send{s.id, topology.Message{Link: &state}})
-	if l.leads {
-		c.wakeAt(c.now.Add(repeatPlan))
+	if lacks {
+		if due := later(s.up, l.psk.sent).Add(pskPatience); c.now.Before(due) {
+			c.wakeAt(due)
+		} else {
+			l.psk.sent, s.used = c.now, c.now
+			c.do(Send{s.id, l.pskMessage(topology.PSKWanted, c.slot.public)})
+		}
+	}
+	if !leads {
+		return
+	}
+	switch {
+	case l.wantsPSK(c.now, s):
+		s.used = c.now
+		c.do(Send{s.id, l.prepare(c.now, s, c.rng.Uint64(), c.self, c.slot.public)})
+	case l.psk.phase == pskPreparing && c.now.Sub(l.psk.sent) >= pskRetry:
+		l.psk.sent = c.now
+		c.do(Send{s.id, l.pskMessage(topology.PSKPrepare, c.slot.public)})
+	}
+	if l.psk.phase == pskPreparing {
+		c.wakeAt(l.psk.sent.Add(pskRetry))
 	}
 }
 
-// report is the state of our end, with what only the core knows.
-func (l *link) report(c *Core) topology.LinkState {
-	state := l.end.state(c.now, c.slotPort, c.ownEndpoints)
-	if !l.leads && l.using != nil {
-		if l.using.dead {
-			state.Wants |= topology.WantTunnel
-		}
-		if c.slots[l.using.slot].retiring {
-			state.Wants |= topology.WantRenew
-		}
-	}
-	if !l.leads {
-		state.Why = l.why
-	}
-	return state
-}
+// routedPatience is how long a direct session is waited for before neighbours are asked to carry one.
+const routedPatience = time.Second
 
-// takeLink takes in what the other end of a link says.
-func (c *Core) takeLink(s *session, state *topology.LinkState) {
-	s.used = c.now
-	l := c.links[s.peer]
-	if l == nil {
-		c.note(Debug, "link-refused", s.peer, "no link to it: no network in common, or its record is not here yet")
+// openRouted asks for a session over neighbours when there is no direct one.
+func (c *Core) openRouted(l *link, patience time.Duration) {
+	if _, ok := c.routes[l.peer]; !ok {
 		return
 	}
-	l.dirty = true
-	refuse := func(_ Slot, key wgtypes.Key) string { return c.refuseKey(l.peer, key) }
-	if l.leads {
-		l.takeReport(c.now, s, *state, refuse)
-	} else {
-		l.takePlan(c.now, s, *state, c.pickSlot, refuse)
+	if l.nextRouted.IsZero() {
+		l.nextRouted = c.now.Add(patience)
 	}
-	c.relink = true
+	if c.now.Before(l.nextRouted) {
+		c.wakeAt(l.nextRouted)
+		return
+	}
+	l.nextRouted = c.now.Add(10 * time.Second) // or sooner, when this try has failed
+	c.do(OpenRouted{l.peer})
+}
+
+// routedFailed lets the next try come with growing pauses.
+func (l *link) routedFailed(now time.Time, reason string) {
+	l.routedTries++
+	l.nextRouted = now.Add(min(10*time.Second, 500*time.Millisecond<<min(l.routedTries, 5)))
+	l.routedReason = reason
+}
+
+// candidates lists where the peer's slot may be reached, best first: the address that a control session proved, what
+// others see of it, what it says of itself.
+func (c *Core) candidates(l *link) []netip.AddrPort {
+	var list []netip.AddrPort
+	add := func(a netip.AddrPort) {
+		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+		if a.IsValid() && a.Port() != 0 && !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	if s := c.sessionWith(l.peer); s != nil && s.remote.IsValid() {
+		add(netip.AddrPortFrom(s.remote.Addr(), l.tunnel.peerPort))
+	}
+	rec := c.graph.Get(l.peer)
+	if rec == nil {
+		return list
+	}
+	for _, e := range rec.Seen {
+		if e.Slot == l.tunnel.peerSlot {
+			add(e.Addr)
+		}
+	}
+	for _, a := range rec.Addrs {
+		if !slices.Contains(c.addresses, a) {
+			add(netip.AddrPortFrom(a, l.tunnel.peerPort))
+		}
+	}
+	return list
 }
 
 // byPeer lists links in id order. The list must not be changed.

@@ -18,8 +18,8 @@ func (c *Core) received(e Received) {
 		c.do(Send{s.id, topology.Message{Pong: &topology.Ping{Nonce: m.Ping.Nonce, Graph: c.graph.Hash()}}})
 	case m.Pong != nil:
 		c.pong(s, m.Pong)
-	case m.Link != nil:
-		c.takeLink(s, m.Link)
+	case m.PSK != nil:
+		c.takePSK(s, m.PSK)
 	case m.Seen != nil:
 		c.takeSeen(s, m.Seen.Endpoint)
 	case m.Bye != nil:
@@ -39,12 +39,6 @@ func (c *Core) received(e Received) {
 		c.route(*m.Routed, s.id)
 	case m.Forget != nil:
 		c.takeForget(s, *m.Forget)
-	case m.Bind != nil:
-		c.takeBind(s, *m.Bind)
-	case m.Bound != nil:
-		c.takeBound(s, *m.Bound)
-	case m.Unbind != nil:
-		c.takeUnbind(s, *m.Unbind)
 	}
 }
 
@@ -76,13 +70,28 @@ func (c *Core) pong(s *session, p *topology.Ping) {
 
 // takeSeen keeps where a peer sees our slot; it goes into our own record, so that others may try it.
 func (c *Core) takeSeen(s *session, e topology.Endpoint) {
-	if e.Slot >= topology.MaxSlots || !e.Addr.IsValid() || topology.CheckUnderlay(e.Addr.Addr()) != nil {
+	if e.Slot != 0 || !e.Addr.IsValid() || topology.CheckUnderlay(e.Addr.Addr()) != nil {
 		return
 	}
 	if c.observed[s.peer] != e {
 		c.observed[s.peer] = e
 		c.touch()
 	}
+}
+
+func (c *Core) takePSK(s *session, step *topology.PSKStep) {
+	s.used = c.now
+	l := c.links[s.peer]
+	if l == nil {
+		c.note(Debug, "psk-refused", s.peer, "no link to it: no network in common, or its record is not here yet")
+		return
+	}
+	ok, why := l.takePSK(c.now, s, step, c.self, c.slot.public)
+	if !ok {
+		c.note(Debug, "psk-refused", s.peer, why)
+		return
+	}
+	c.relink = true
 }
 
 // route carries a piece of a routed stream one step further, or hands it to its end here. A piece never goes back to

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/weavewg/weavewg/topology"
-	"github.com/weavewg/weavewg/wgmesh/scout"
 )
 
 // session is a control session with a peer: over TCP of its own (direct), or routed as ciphertext by neighbours. Only
@@ -19,15 +18,10 @@ type session struct {
 	remote  netip.AddrPort
 	routed  bool
 	export  [32]byte
-	say     scout.Key // authenticates our scouts to the peer
-	hear    scout.Key // and the peer's to us
 
 	up, heard time.Time
 	pinged    time.Time
-	nonce     uint64          // of the ping under way; 0: none
-	doubt     time.Time       // since when it must show that it lives; zero: nobody doubts
-	avoided   bool            // it did not, and routes lead around it
-	by        topology.NodeID // a routed one: the neighbour by which its pieces went at first
+	nonce     uint64 // of the ping under way; 0: none
 	rtt       time.Duration
 	cost      topology.CostKeeper
 	compare   topology.Compare  // answers the peer's digests
@@ -42,8 +36,6 @@ const (
 	pingEvery    = 5 * time.Second
 	silence      = 16 * time.Second // a session that says nothing for so long is over: three pings were lost
 	routedLinger = time.Minute      // an unused routed session is closed
-	routedPause  = time.Second      // between the end of one and the next try
-	stale        = time.Second      // two ends that dial each other at once do so within less
 )
 
 func (c *Core) sessionUp(e SessionUp) {
@@ -55,7 +47,6 @@ func (c *Core) sessionUp(e SessionUp) {
 	s := &session{
 		id: e.ID, peer: e.Peer, dialled: e.Dialled, target: e.Target, remote: e.Remote, routed: e.Routed, export: e.Export,
 		up: c.now, heard: c.now, used: c.now,
-		say: scoutKey(e.Export, c.self, [16]byte{}), hear: scoutKey(e.Export, e.Peer, [16]byte{}),
 	}
 	if s.dialled && s.target != "" {
 		c.contacts.reached(c.now, s.target, s.peer)
@@ -66,8 +57,7 @@ func (c *Core) sessionUp(e SessionUp) {
 	}
 	c.sessions[s.id] = s
 	c.byNode[s.peer] = s
-	c.arrivals, c.directs = append(c.arrivals, s), nil
-	c.resession = true
+	c.arrivals = append(c.arrivals, s)
 	c.present[s.peer] = c.now
 	c.merge(e.Record, rec, s.id)
 	if !s.routed {
@@ -78,25 +68,17 @@ func (c *Core) sessionUp(e SessionUp) {
 		c.note(Info, "session-up", s.peer, "control session with "+s.remote.String())
 	}
 	c.wakeAt(c.now)
-	if s.routed {
-		s.by = c.routes[s.peer].Next
-	}
 	if l := c.links[s.peer]; l != nil {
-		l.dirty, l.nextRouted = true, c.now
-		if s.routed {
-			l.nextRouted = c.now.Add(routedPause)
-		}
+		l.nextRouted = c.now
 	}
-	c.unsettled = c.unsettled || !s.routed // it may be asked to relay
 	if c.holdUntil.IsZero() {
 		c.holdUntil = c.now.Add(holdTime)
 	}
 }
 
 // prefer decides between sessions with the same peer: of direct ones the one dialled by the lower id wins, so that both
-// ends keep the same; of two from the same dialler the newer, since its dialler gave the older one up; of two routed ones
-// the newer if the older says nothing, for a stream that lost a piece may be over at its other end. It closes losers and
-// says whether s stays. A direct session replaces a routed one.
+// ends keep the same; of two from the same dialler the newer, since its dialler gave the older one up. It closes losers
+// and says whether s stays. A direct session replaces a routed one.
 func (c *Core) prefer(s *session) bool {
 	for _, old := range c.bySession() {
 		if old.peer != s.peer {
@@ -107,7 +89,7 @@ func (c *Core) prefer(s *session) bool {
 			c.drop(old, "a direct session took over")
 		case !old.routed && s.routed:
 			return false
-		case old.dialled == s.dialled, c.dialledByLower(s), s.routed && c.now.Sub(old.heard) > stale:
+		case old.dialled == s.dialled || c.dialledByLower(s):
 			c.drop(old, "duplicate: another session between us stays")
 		default:
 			return false
@@ -128,10 +110,6 @@ func (c *Core) sessionDown(e SessionDown) {
 	delete(c.sessions, e.ID)
 	delete(c.byNode, s.peer)
 	c.arrivals = slices.DeleteFunc(c.arrivals, func(o *session) bool { return o == s })
-	c.directs, c.resession = nil, true
-	if l := c.links[s.peer]; l != nil {
-		l.dirty = true
-	}
 	c.contacts.lost(c.now, s, e.Reason)
 	if !s.routed {
 		c.touch()
@@ -171,10 +149,10 @@ func (c *Core) tendSessions() {
 // tell lets the peer know at which endpoint its slot reaches us, once a handshake has proved it.
 func (c *Core) tell(s *session) {
 	l := c.links[s.peer]
-	if l == nil || l.state != LinkUp || l.using == nil || l.using.path.Kind != topology.PathDirect {
-		return // what is seen by way of a relay is the relay
+	if l == nil || l.state != LinkUp {
+		return
 	}
-	seen := topology.Endpoint{Slot: l.using.peerSlot, Addr: l.using.endpoint}
+	seen := topology.Endpoint{Slot: l.tunnel.peerSlot, Addr: l.tunnel.endpoint}
 	if seen != s.told && seen.Addr.IsValid() {
 		s.told = seen
 		c.do(Send{s.id, topology.Message{Seen: &topology.Seen{Endpoint: seen}}})
@@ -209,12 +187,8 @@ const shedAfter = 2 * time.Second
 // bySession lists sessions in the order in which they came up.
 func (c *Core) bySession() []*session { return slices.Clone(c.arrivals) }
 
-// direct lists those that are not routed. The list must not be changed.
 func (c *Core) direct() []*session {
-	if c.directs == nil {
-		c.directs = slices.DeleteFunc(c.bySession(), func(s *session) bool { return s.routed })
-	}
-	return c.directs
+	return slices.DeleteFunc(c.bySession(), func(s *session) bool { return s.routed })
 }
 
 // sessionWith is the session with a peer, direct or routed, or nil. There is at most one: see prefer.

@@ -19,8 +19,6 @@ type Settings struct {
 	Targets     []string // peers of the YAML, "host:port"
 	Networks    []NetworkSettings
 	ForgetAfter time.Duration // 0: never
-	Relay       bool          // forwards for others
-	RotateEvery time.Duration // 0: only when asked
 }
 
 // NetworkSettings is one network of the YAML.

@@ -12,7 +12,6 @@ type State struct {
 	Targets []string                    `json:"targets"` // added by connect
 	Slots   []SlotMemory                `json:"slots"`
 	Floors  map[string]topology.Version `json:"floors"`  // forgotten nodes, by id
-	Paths   []PathMemory                `json:"paths"`   // of tunnels by relays
 	Records []topology.Sealed           `json:"records"` // the mesh as last known: a restart knows its links at once
 }
 
@@ -66,7 +65,6 @@ func (c *Core) tendState() {
 		return
 	}
 	c.saveBy, c.saved = time.Time{}, true
-	c.rememberPaths()
 	c.state.Records = nil
 	for _, id := range c.graph.IDs() {
 		if sealed, ok := c.graph.Sealed(id); ok && id != c.self {

@@ -1,7 +1,6 @@
 package wgmesh
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -15,9 +14,8 @@ type View struct {
 	Self      topology.NodeID
 	Address   netip.Addr
 	Addresses []netip.Addr
-	NAT       string // see Core.nat
-	Slots     []SlotView
-	Rotating  bool // fresh keys are being moved to
+	NAT       string // unknown, none, mapped
+	Slot      SlotView
 	Device    DeviceView
 	Peers     []PeerView // in id order
 	Targets   []TargetView
@@ -28,16 +26,14 @@ type View struct {
 	Graph     uint64 // hash of all records: equal at nodes that know the same
 }
 
-// SlotView is one of our own WireGuard devices.
+// SlotView is our own WireGuard device.
 type SlotView struct {
-	Slot       Slot
 	Name       string
 	Port       uint16
 	PublicKey  wgtypes.Key
 	Generation uint32
 	Since      time.Time
 	Tunnels    int
-	Retiring   bool // its tunnels move to a fresh key
 }
 
 // DeviceView is what the edge said of WireGuard at large.
@@ -61,38 +57,17 @@ type PeerView struct {
 	Direct     bool // a session of its own
 	Left       bool
 	Absent     time.Duration // since it was last seen; 0: present
+	Endpoint   netip.AddrPort
 	RTT        time.Duration
 	Loss       float64
-	MTU        int    // of the payload of the tunnel
-	PathReason string // why the path in use is not direct
-	Tunnels    []TunnelView
-	Using      *TunnelView // one of Tunnels; nil: none carries
-}
-
-// TunnelView is one tunnel of a link.
-type TunnelView struct {
-	Slot       Slot
-	Kind       topology.PathKind
-	Stream     bool // an end's way to its relay is a TLS stream
-	Via        []ViaView
-	Endpoint   netip.AddrPort
-	Candidates []netip.AddrPort
-	Using      bool
-	Retired    bool // another one took over
-	Stage      topology.TunnelStage
-	Key        wgtypes.Key // the peer's
+	MTU        int // of the payload of the tunnel
+	Handshake  time.Time
+	Rx, Tx     uint64
+	PublicKey  wgtypes.Key
+	Generation uint32
 	KeySince   time.Time
 	PSK        bool
 	PSKSince   time.Time
-	Handshake  time.Time
-	Rx, Tx     uint64
-	Began      time.Time
-}
-
-// ViaView is one relay of a path.
-type ViaView struct {
-	ID   topology.NodeID
-	Name string
 }
 
 // TargetView is one named target.
@@ -116,20 +91,12 @@ type NetworkView struct {
 func (c *Core) View() View {
 	v := View{
 		Self: c.self, Address: topology.OverlayAddress(c.settings.Mesh, c.self), Addresses: c.ownAddrs(), NAT: c.nat(),
-		Rotating: !c.rotation.begun.IsZero(),
+		Slot:     SlotView{Port: c.settings.Port, PublicKey: c.slot.public, Generation: c.slot.generation, Since: c.slot.since},
 		Device:   DeviceView{Known: c.seenDevice, Kernel: c.device.Kernel, Reason: c.device.Reason, Err: c.deviceErr},
 		Sessions: len(c.direct()), Clones: c.clone.count(c.now), Adopted: len(c.adopted), Graph: c.graph.Hash(),
 	}
-	for s := range Slot(topology.MaxSlots) {
-		own := &c.slots[s]
-		if !own.exists() {
-			continue
-		}
-		slot := SlotView{Slot: s, Port: c.slotPort(s), PublicKey: own.public, Generation: own.generation, Since: own.since, Retiring: own.retiring}
-		if have, ok := findSlot(c.device.Slots, s); ok {
-			slot.Name, slot.Tunnels = have.Name, len(have.Peers)
-		}
-		v.Slots = append(v.Slots, slot)
+	if slot, ok := findSlot(c.device.Slots, 0); ok {
+		v.Slot.Name, v.Slot.Tunnels = slot.Name, len(slot.Peers)
 	}
 	for id, rec := range c.graph.All() {
 		if id != c.self {
@@ -168,60 +135,23 @@ func (c *Core) viewPeer(id topology.NodeID, rec *topology.Record) PeerView {
 			p.Reason = "taken down"
 		case !c.shares(rec):
 			p.Reason = "no network in common"
+		case len(rec.Slots) == 0:
+			p.Reason = "its record states no WireGuard key"
+		default:
+			p.Reason = c.takenKey(id, rec.Slots[0].Key)
 		}
 		return p
 	}
+	t := &l.tunnel
 	p.State, p.Reason, p.Since = l.state, l.reason, l.since
 	if l.state != LinkUp && l.routedReason != "" && !p.Direct {
 		p.Reason += "; over neighbours: " + l.routedReason
 	}
-	if l.state != LinkUp && l.relayWhy != "" {
-		p.Reason += "; by relay: " + l.relayWhy
-	}
-	p.RTT, p.Loss = l.life.window.rtt, l.life.window.loss()
-	for _, t := range l.tunnels {
-		p.Tunnels = append(p.Tunnels, c.viewTunnel(l, t))
-		if t == l.using {
-			p.Using = &p.Tunnels[len(p.Tunnels)-1]
-		}
-	}
-	if p.Using == nil {
-		return p
-	}
-	// Tunnels may have moved in memory while the list grew.
-	for i := range p.Tunnels {
-		if p.Tunnels[i].Using {
-			p.Using = &p.Tunnels[i]
-		}
-	}
-	if p.Using.Kind != topology.PathDirect {
-		p.PathReason = c.whyNotDirect(l)
-	}
+	p.Endpoint, p.RTT, p.Loss = t.endpoint, l.probes.rtt, l.probes.loss()
+	p.Handshake, p.Rx, p.Tx = t.handshake, t.rx, t.tx
+	p.PublicKey, p.Generation, p.KeySince = t.key, t.generation, t.keySince
+	p.PSK, p.PSKSince = t.psk != (wgtypes.Key{}), t.pskSince
 	return p
-}
-
-// whyNotDirect says why a link goes by relays.
-func (c *Core) whyNotDirect(l *link) string {
-	search := "a direct path is being looked for"
-	if len(l.builds()) == 0 && l.directTries > 0 && c.now.Before(l.nextDirect) {
-		search = fmt.Sprintf("no direct path found, next search in %d s", int(l.nextDirect.Sub(c.now).Seconds()))
-	}
-	if nat := c.nat(); nat == "hard" {
-		search += "; the NAT here gives every destination another port"
-	}
-	return search
-}
-
-func (c *Core) viewTunnel(l *link, t *tunnel) TunnelView {
-	v := TunnelView{
-		Slot: t.slot, Kind: t.path.Kind, Stream: t.path.Stream || t.theirStream, Endpoint: t.endpoint, Using: t == l.using, Retired: t.retired,
-		Stage: t.stage(c.now), Key: t.key, KeySince: t.keySince, PSK: t.psk.key != (wgtypes.Key{}), PSKSince: t.psk.since,
-		Handshake: t.handshake, Rx: t.rx, Tx: t.tx, Began: t.began, Candidates: c.candidates(l, t),
-	}
-	for _, id := range l.viaFrom(t) {
-		v.Via = append(v.Via, ViaView{id, c.name(id)})
-	}
-	return v
 }
 
 func (c *Core) viewTarget(t topology.Target) TargetView {
@@ -230,4 +160,21 @@ func (c *Core) viewTarget(t topology.Target) TargetView {
 		v.State, v.Reason = "connected", ""
 	}
 	return v
+}
+
+// nat judges from what peers see whether something translates our address.
+func (c *Core) nat() string {
+	if len(c.observed) == 0 {
+		return "unknown"
+	}
+	for _, e := range c.observed {
+		own := false
+		for _, a := range c.ownAddrs() {
+			own = own || a == e.Addr.Addr().Unmap()
+		}
+		if !own || e.Addr.Port() != c.settings.Port {
+			return "mapped"
+		}
+	}
+	return "none"
 }

@@ -88,7 +88,7 @@ func (p Packet) Kind() Kind {
 		return WireGuardResponse
 	case kind == 3 && n == 64:
 		return WireGuardCookie
-	case kind == 4 && n >= 32: // padded to 16 bytes, but not beyond the device's MTU
+	case kind == 4 && n >= 32 && n%16 == 0:
 		return WireGuardData
 	}
 	return UDPOther

@@ -95,7 +95,7 @@ func behindNAT(t *T, e *Env) {
 	all := m.pluggedAll()
 	all[1].reaches(v4(0))
 	all[2].reaches(v4(0))
-	if nat := t.status(m.nodes[1]).Node.NAT; nat != "easy" {
+	if nat := t.status(m.nodes[1]).Node.NAT; nat != "mapped" {
 		t.Errorf("NAT of a node behind one: %q", nat)
 	}
 	m.linked()

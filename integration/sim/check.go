@@ -30,7 +30,7 @@ func (w *World) checkNode(n *Node) {
 		w.violate("node %d: %d direct sessions", n.index, len(n.ends))
 	case len(n.streams) > maxStreams:
 		w.violate("node %d: %d routed streams", n.index, len(n.streams))
-	case len(n.probes) > 100*len(w.Nodes)+16:
+	case len(n.probes) > 4*len(w.Nodes)+16:
 		w.violate("node %d: %d probes wait for an answer", n.index, len(n.probes))
 	}
 }

@@ -43,11 +43,7 @@ func (h *host) apply(ops []wgmesh.Op) {
 			}
 		case wgmesh.AddPeer:
 			if s := h.slot(o.Slot); s != nil {
-				keepalive := wgmesh.Keepalive
-				if o.Peer.Silent {
-					keepalive = 0
-				}
-				s.dev.set(o.Peer.Key, &o.Peer.PSK, o.Peer.Endpoint, o.Peer.Allowed, keepalive)
+				s.dev.set(o.Peer.Key, &o.Peer.PSK, o.Peer.Endpoint, o.Peer.Allowed, wgmesh.Keepalive)
 			}
 		case wgmesh.SetPeer:
 			if s := h.slot(o.Slot); s != nil {
@@ -80,7 +76,7 @@ func (h *host) add(o wgmesh.AddSlot) {
 	dev := newWireguard(w.clock, w.rng, &w.indices, o.PrivateKey)
 	s := &slot{dev: dev, port: o.Port, mtu: o.MTU}
 	dev.frozen = h.node.frozenUntil
-	dev.send = func(to netip.AddrPort, d datagram) { w.datagram(h.node, s.port, to, d) }
+	dev.send = func(to netip.AddrPort, d datagram) { w.datagram(netip.AddrPortFrom(h.node.addr, s.port), to, d) }
 	dev.deliver = func(p *wgPeer, source, dst netip.Addr, payload any) { h.node.packet(p, source, dst, payload) }
 	h.slots[o.Slot] = s
 }

@@ -13,8 +13,6 @@ import (
 
 	"github.com/weavewg/weavewg/topology"
 	"github.com/weavewg/weavewg/wgmesh"
-	"github.com/weavewg/weavewg/wgmesh/relay"
-	"github.com/weavewg/weavewg/wgmesh/scout"
 )
 
 // Node is one daemon with its core, on its host.
@@ -44,15 +42,8 @@ type Node struct {
 	snapshot wgmesh.Snapshot
 	state    wgmesh.State
 	probes   map[uint16]probe
-	probed   map[topology.NodeID]time.Time // last probe of each
-	prober   timer
+	turn     int
 	seq      uint16
-
-	nat       *nat // that it is behind; nil: none
-	desk      scout.Desk
-	relay     *relay.Table
-	calling   map[calling]bool
-	forwarded int
 
 	thaw  time.Time // frozen until then; zero: it runs
 	inbox []wgmesh.Event
@@ -66,8 +57,8 @@ const (
 	port        = 6783
 	payloadMTU  = 1440
 	applyTime   = 5 * time.Millisecond
-	observeBusy = 100 * time.Millisecond
-	observeCalm = time.Second
+	observeBusy = 250 * time.Millisecond
+	observeCalm = 5 * time.Second
 )
 
 // control is where the node listens.
@@ -100,8 +91,6 @@ func (n *Node) newCore() {
 	copy(n.settings.Run[:], run[:])
 	n.ends, n.routed = map[wgmesh.SessionID]*end{}, map[wgmesh.SessionID]*stream{}
 	n.streams, n.probes = map[streamKey]*stream{}, map[uint16]probe{}
-	n.probed, n.desk = map[topology.NodeID]time.Time{}, scout.Desk{}
-	n.relay, n.calling = relay.NewTable(relay.Limits{}), map[calling]bool{}
 	n.inbox, n.wanted, n.snapshot = nil, 0, wgmesh.Snapshot{}
 	newKey := func() wgtypes.Key {
 		k := w.bytes32()
@@ -129,11 +118,7 @@ func (n *Node) boot() {
 	}}
 	n.post(wgmesh.AddressesChanged{Addrs: []netip.Addr{n.addr}, MTU: payloadMTU})
 	n.round.in(applyTime)
-	n.prober = timer{clock: c, do: func() {
-		if n.run == run {
-			n.probe()
-		}
-	}}
+	n.probeAgain(run)
 }
 
 // kill ends the daemon without a word: its kernel closes what it had open.
@@ -232,15 +217,6 @@ func (n *Node) perform(x wgmesh.Effect) {
 		n.round.in(applyTime)
 	case wgmesh.Publish:
 		n.snapshot = x.Snapshot
-		n.prober.in(0)
-	case wgmesh.Scout:
-		n.scout(x)
-	case wgmesh.Listen:
-		n.desk.Listen(x.Keys)
-	case wgmesh.Relay:
-		n.forward(x)
-	case wgmesh.RelayEnd:
-		n.relay.Unbind(x.ID)
 	case wgmesh.Persist:
 		n.state = x.State
 	case wgmesh.Note:

@@ -8,6 +8,9 @@ import (
 	"github.com/weavewg/weavewg/wgmesh"
 )
 
+// probeSlices is in how many turns the prober goes round its links, as wgmesh/node's does.
+const probeSlices = 8
+
 // probe is one that was sent and not answered yet.
 type probe struct {
 	peer topology.NodeID
@@ -20,37 +23,38 @@ type (
 	pong struct{ seq uint16 }
 )
 
-// probe is wgmesh/node's prober: it sends to each link at the pace that the core asks for.
+func (n *Node) probeAgain(run int) {
+	n.world.clock.after(wgmesh.ProbeEvery/probeSlices, func() {
+		if n.run != run {
+			return
+		}
+		if !n.frozen() {
+			n.probe()
+		}
+		n.probeAgain(run)
+	})
+}
+
+// probe is wgmesh/node's prober: an eighth of the links every quarter of a second.
 func (n *Node) probe() {
-	w, run := n.world, n.run
-	now := w.clock.now
-	if n.frozen() {
-		n.prober.set(n.thaw)
-		return
-	}
-	next := now.Add(time.Hour)
-	for _, p := range n.snapshot.Probe {
-		due := n.probed[p.ID].Add(p.Every)
-		if !due.After(now) {
-			n.probed[p.ID] = now
-			due = now.Add(p.Every)
-			n.seq++
-			seq := n.seq
-			sent := probe{p.ID, now}
-			n.probes[seq] = sent
-			n.host.transmit(packet{source: n.snapshot.Address, dst: p.Address, size: 64, payload: ping{seq}})
-			w.clock.after(wgmesh.ProbeTimeout, func() {
-				if n.run == run && n.probes[seq] == sent {
-					delete(n.probes, seq)
-					n.post(wgmesh.Probed{Peer: sent.peer, Seq: seq})
-				}
-			})
+	now := n.world.clock.now
+	for back := uint16(0); back <= n.seq && len(n.probes) > 0; back++ { // in order of sending: maps have none
+		seq := n.seq - back
+		if p, ok := n.probes[seq]; ok && now.Sub(p.sent) > wgmesh.ProbeTimeout {
+			delete(n.probes, seq)
+			n.post(wgmesh.Probed{Peer: p.peer, Seq: seq})
 		}
-		if due.Before(next) {
-			next = due
+		if int(back) > 16*len(n.snapshot.Probe)+256 {
+			break
 		}
 	}
-	n.prober.set(next)
+	n.turn++
+	for i := n.turn % probeSlices; i < len(n.snapshot.Probe); i += probeSlices {
+		m := n.snapshot.Probe[i]
+		n.seq++
+		n.probes[n.seq] = probe{m.ID, now}
+		n.host.transmit(packet{source: n.snapshot.Address, dst: m.Address, size: 64, payload: ping{n.seq}})
+	}
 }
 
 // packet is what came out of a tunnel: the host answers probes, the prober takes answers.
@@ -62,8 +66,8 @@ func (n *Node) packet(_ *wgPeer, source, dst netip.Addr, payload any) {
 	switch p := payload.(type) {
 	case ping:
 		n.host.transmit(packet{source: dst, dst: source, size: 64, payload: pong(p)})
-	case *flowPacket:
-		p.flow.arrived(p)
+	case *Flow:
+		p.Got++
 	case pong:
 		if sent, ok := n.probes[p.seq]; ok {
 			delete(n.probes, p.seq)

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"github.com/weavewg/weavewg/topology"
 	"github.com/weavewg/weavewg/wgmesh"
 )
 
@@ -56,9 +55,6 @@ func present(_ *Node, p wgmesh.PeerView) bool { return p.Control }
 
 // linked: the tunnel carries frames.
 func linked(_ *Node, p wgmesh.PeerView) bool { return p.State == wgmesh.LinkUp }
-
-// direct: without relays.
-func direct(p wgmesh.PeerView) bool { return p.Using != nil && p.Using.Kind == topology.PathDirect }
 
 // equal says whether all nodes know the same.
 func (w *World) equal() bool {

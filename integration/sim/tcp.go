@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/weavewg/weavewg/topology"
@@ -42,9 +41,6 @@ type item struct {
 func (n *Node) dial(target string) {
 	w, run := n.world, n.run
 	far := w.listener(target)
-	if far != nil && far.nat != nil && far.nat != n.nat {
-		far = nil // its address means nothing outside of its NAT
-	}
 	fail := func(after time.Duration, kind wgmesh.DialError, reason string) {
 		w.clock.after(after, func() {
 			if n.run == run {
@@ -106,12 +102,8 @@ func (w *World) connect(dialler, acceptor *Node, target string) {
 	a.far, d.far = d, a
 	a.id, d.id = acceptor.newSession(a), dialler.newSession(d)
 	theirs, ours := dialler.core.Record(), acceptor.core.Record()
-	remote := dialler.ephemeral(w.made)
-	if dialler.nat != nil && dialler.nat != acceptor.nat {
-		remote = netip.AddrPortFrom(dialler.nat.outside, remote.Port())
-	}
 	acceptor.post(wgmesh.SessionUp{
-		ID: a.id, Peer: dialler.core.Self(), Record: theirs, Remote: remote, Local: acceptor.control(), Export: export,
+		ID: a.id, Peer: dialler.core.Self(), Record: theirs, Remote: dialler.ephemeral(w.made), Local: acceptor.control(), Export: export,
 	})
 	a.arrival = w.clock.now.Add(w.net.delay(acceptor.addr, dialler.addr))
 	run := dialler.run

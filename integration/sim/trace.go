@@ -131,18 +131,9 @@ func (t *trace) message(m topology.Message) {
 		for _, s := range m.Records {
 			t.buf = append(t.buf, s.Sig[:min(8, len(s.Sig))]...)
 		}
-	case m.Link != nil:
-		t.number(m.Link.Rev)
-		t.number(uint64(m.Link.Use))
-		for _, one := range m.Link.Tunnels {
-			t.number(one.Epoch)
-			t.number(uint64(one.Stage))
-		}
-	case m.Bind != nil:
-		t.buf = append(t.buf, m.Bind.ID[:]...)
-		t.number(uint64(m.Bind.At))
-	case m.Bound != nil:
-		t.text(m.Bound.Why)
+	case m.PSK != nil:
+		t.number(m.PSK.Epoch)
+		t.number(uint64(m.PSK.Phase))
 	case m.Routed != nil:
 		t.number(m.Routed.Stream)
 		t.number(m.Routed.Seq)

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"math"
-	"math/rand/v2"
 	"net/netip"
 	"time"
 )
@@ -21,29 +20,10 @@ type underlay struct {
 	places map[netip.Addr]place
 	side   map[netip.Addr]int // in a partition: packets pass within a side only
 	broken map[[2]netip.Addr]bool
-	deaf   map[[2]netip.Addr]bool // pairs without UDP, in this direction
-	silent map[netip.Addr]bool    // hosts whose UDP goes nowhere
-	rng    *rand.Rand
-	loss   float64       // share of the datagrams that is lost
-	jitter time.Duration // datagrams are late by up to so much
 }
 
-func newUnderlay(rng *rand.Rand) *underlay {
-	return &underlay{
-		places: map[netip.Addr]place{}, side: map[netip.Addr]int{}, broken: map[[2]netip.Addr]bool{}, deaf: map[[2]netip.Addr]bool{}, silent: map[netip.Addr]bool{}, rng: rng,
-	}
-}
-
-// lost draws whether one more datagram is.
-func (u *underlay) lost() bool { return u.loss > 0 && u.rng.Float64() < u.loss }
-
-// late is the time that a datagram takes.
-func (u *underlay) late(a, b netip.Addr) time.Duration {
-	d := u.delay(a, b)
-	if u.jitter > 0 {
-		d += time.Duration(u.rng.Int64N(int64(u.jitter)))
-	}
-	return d
+func newUnderlay() *underlay {
+	return &underlay{places: map[netip.Addr]place{}, side: map[netip.Addr]int{}, broken: map[[2]netip.Addr]bool{}}
 }
 
 // delay is the time from a to b.

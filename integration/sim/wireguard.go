@@ -58,10 +58,8 @@ type packet struct {
 	payload     any
 }
 
-// datagram is what passes the underlay: exactly one of the fields is set.
+// datagram is what devices exchange: exactly one of the fields is set.
 type datagram struct {
-	scout      []byte // see wgmesh/scout
-	hops       int    // relays passed
 	initiation *initiation
 	response   *response
 	transport  *transport

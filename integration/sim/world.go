@@ -26,7 +26,6 @@ type World struct {
 	codec bool // every message goes through topology's codec
 
 	byAddr map[netip.Addr]*Node
-	nats   map[netip.Addr]*nat // by their outside address
 	byID   map[topology.NodeID]*Node
 	// forgotten holds whom Forget named: of nobody else may a node say that it is to be forgotten.
 	forgotten map[topology.NodeID]bool
@@ -46,10 +45,6 @@ type Options struct {
 	Targets func(i int) []int
 	// Copies names nodes that run with a copy of another one's identity: copy to original, which has the lower index.
 	Copies map[int]int
-	// NAT says behind which box node i is; nil: behind none. Nodes with the same number share a box.
-	NAT func(i int) *Behind
-	// Configure changes the settings of node i.
-	Configure func(i int, s *wgmesh.Settings)
 	// Codec sends every message through topology's encoder and decoder.
 	Codec bool
 }
@@ -57,8 +52,8 @@ type Options struct {
 // New makes n nodes, which start within the first half second.
 func New(seed uint64, n int, o Options) *World {
 	w := &World{
-		Seed: seed, clock: newClock(), rng: rand.New(rand.NewPCG(seed, 0x5eed)), net: newUnderlay(rand.New(rand.NewPCG(seed, 0x1055))), codec: o.Codec,
-		byAddr: map[netip.Addr]*Node{}, nats: map[netip.Addr]*nat{}, byID: map[topology.NodeID]*Node{}, forgotten: map[topology.NodeID]bool{}, notes: map[string]int{},
+		Seed: seed, clock: newClock(), rng: rand.New(rand.NewPCG(seed, 0x5eed)), net: newUnderlay(), codec: o.Codec,
+		byAddr: map[netip.Addr]*Node{}, byID: map[topology.NodeID]*Node{}, forgotten: map[topology.NodeID]bool{}, notes: map[string]int{},
 	}
 	opened := map[[32]byte]*topology.Record{}
 	if o.Identity == nil {
@@ -80,12 +75,6 @@ func New(seed uint64, n int, o Options) *World {
 		w.Nodes = append(w.Nodes, &Node{world: w, index: i, addr: addr})
 		w.byAddr[addr] = w.Nodes[i]
 		w.net.places[addr] = place{w.rng.Float64(), w.rng.Float64()}
-		if o.NAT != nil {
-			if b := o.NAT(i); b != nil {
-				w.Nodes[i].nat = w.behind(*b, w.net.places[addr])
-				w.Nodes[i].nat.inside[addr] = true
-			}
-		}
 	}
 	for i, node := range w.Nodes {
 		w.start(i, node, o)
@@ -96,7 +85,7 @@ func New(seed uint64, n int, o Options) *World {
 // start gives a node its core and the time of its boot.
 func (w *World) start(i int, n *Node, o Options) {
 	n.settings = wgmesh.Settings{
-		Mesh: mesh, Name: fmt.Sprintf("n%03d", i), Software: "sim", Port: port, Relay: true,
+		Mesh: mesh, Name: fmt.Sprintf("n%03d", i), Software: "sim", Port: port,
 		Networks: []wgmesh.NetworkSettings{{NetworkRef: topology.NetworkRef{Name: "default", VNI: 1}}},
 	}
 	if original, ok := o.Copies[i]; ok {
@@ -106,9 +95,6 @@ func (w *World) start(i int, n *Node, o Options) {
 	}
 	for _, t := range o.Targets(i) {
 		n.settings.Targets = append(n.settings.Targets, w.Nodes[t].target())
-	}
-	if o.Configure != nil {
-		o.Configure(i, &n.settings)
 	}
 	n.host = newHost(n)
 	n.newCore()
@@ -161,29 +147,18 @@ func (w *World) listener(target string) *Node {
 	return w.byAddr[a.Addr()]
 }
 
-// datagram carries one over the underlay, through the NATs at both ends, or loses it.
-func (w *World) datagram(n *Node, at uint16, to netip.AddrPort, d datagram) {
-	inside := netip.AddrPortFrom(n.addr, at)
-	from := inside
-	if n.nat != nil && !n.nat.same(to.Addr()) {
-		from = n.nat.out(inside, to)
-	}
-	if w.net.blocked(from.Addr(), to.Addr()) || w.net.deaf[[2]netip.Addr{from.Addr(), to.Addr()}] || w.net.silent[n.addr] || w.net.lost() {
+// datagram carries one over the underlay, or loses it.
+func (w *World) datagram(from, to netip.AddrPort, d datagram) {
+	n := w.byAddr[to.Addr()]
+	if n == nil || w.net.blocked(from.Addr(), to.Addr()) {
 		return
 	}
-	w.clock.after(w.net.late(from.Addr(), to.Addr()), func() {
-		far, port := w.byAddr[to.Addr()], to.Port()
-		if box := w.nats[to.Addr()]; box != nil {
-			in, ok := box.in(from, to.Port())
-			if !ok {
+	w.clock.after(w.net.delay(from.Addr(), to.Addr()), func() {
+		for _, s := range n.host.slots {
+			if s.port == to.Port() {
+				s.dev.receive(from, d)
 				return
 			}
-			far, port = w.byAddr[in.Addr()], in.Port()
-		} else if far != nil && far.nat != nil && far.nat != n.nat {
-			return // a private address means nothing out there
-		}
-		if far != nil && !w.net.silent[far.addr] {
-			far.arrives(from, port, d)
 		}
 	})
 }
@@ -203,19 +178,6 @@ func (w *World) Heal() { clear(w.net.side) }
 
 // Cut blocks a pair of nodes, in both directions.
 func (w *World) Cut(i, j int) { w.net.cut(w.Nodes[i].addr, w.Nodes[j].addr) }
-
-// Deafen keeps UDP, and only that, from passing from node i to node j, or lets it pass again.
-func (w *World) Deafen(i, j int, on bool) {
-	w.net.deaf[[2]netip.Addr{w.Nodes[i].addr, w.Nodes[j].addr}] = on
-}
-
-// Unplug cuts a node off from all others, or ends that.
-func (w *World) Unplug(i int, on bool) {
-	w.net.side[w.Nodes[i].addr] = 0
-	if on {
-		w.net.side[w.Nodes[i].addr] = 1000 + i
-	}
-}
 
 // Freeze starves a node for d.
 func (w *World) Freeze(i int, d time.Duration) { w.Nodes[i].freeze(d) }

@@ -89,8 +89,6 @@ type Counters struct {
 	Drops   []DropCounter  `json:"drops"`
 	Control ByteCounter    `json:"control"` // bytes on control sessions, TLS records included
 	Relay   ByteCounter    `json:"relay"`   // ciphertext forwarded for others
-	// RelayDrops counts what came to the relay's port and was not forwarded.
-	RelayDrops []DropCounter `json:"relay_drops"`
 }
 
 // FrameCounter counts the frames of one class and direction.

@@ -41,7 +41,7 @@ type Node struct {
 	UptimeS         float64      `json:"uptime_s"`
 	Overlay         netip.Addr   `json:"overlay_address"`
 	Addresses       []netip.Addr `json:"addresses"`
-	NAT             string       `json:"nat"` // "unknown" until peers told what they see, "none", "easy" (one mapping for all), "hard" (another for each)
+	NAT             string       `json:"nat"` // "unknown" until peers told what they see, "none", "mapped"
 	WireGuard       string       `json:"wireguard"`
 	WireGuardReason string       `json:"wireguard_reason"`
 	Datapath        string       `json:"datapath"`

@@ -167,8 +167,8 @@ func (s *Session) read() {
 
 // isEmpty says that a message holds nothing that this version knows.
 func isEmpty(m topology.Message) bool {
-	return m.Digest == nil && len(m.Records) == 0 && m.Seen == nil && m.Link == nil && m.Routed == nil &&
-		m.Ping == nil && m.Pong == nil && m.Forget == nil && m.Bye == nil && m.Bind == nil && m.Bound == nil && m.Unbind == nil
+	return m.Digest == nil && len(m.Records) == 0 && m.Seen == nil && m.PSK == nil && m.Routed == nil &&
+		m.Ping == nil && m.Pong == nil && m.Forget == nil && m.Bye == nil
 }
 
 func (s *Session) write() {

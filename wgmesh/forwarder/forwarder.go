@@ -25,9 +25,6 @@ type Forwarder struct {
 	port    uint16
 	sockets []*socket // of one family each
 	events  *events
-	begun   chan struct{} // closed by the first binding: until then nothing is read, which takes megabytes of buffers
-
-	begin sync.Once
 
 	mu    sync.Mutex
 	table *relay.Table
@@ -65,7 +62,7 @@ func Open(port uint16, limits relay.Limits, log *zap.Logger) (*Forwarder, error)
 
 func open(port uint16, limits relay.Limits, log *zap.Logger) (*Forwarder, error) {
 	f := &Forwarder{
-		log: log, port: port, events: newEvents(), begun: make(chan struct{}),
+		log: log, port: port, events: newEvents(),
 		table: relay.NewTable(limits), sources: map[netip.AddrPort]netip.Addr{},
 	}
 	var missing []error
@@ -98,14 +95,8 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = f.Close() }) // the readers say why they end
 	defer stop()
 	for _, s := range f.sockets {
-		group.Go(func() error {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-f.begun:
-				return newWorker(f, s).run()
-			}
-		})
+		w := newWorker(f, s)
+		group.Go(w.run)
 	}
 	group.Go(func() error { f.events.run(ctx); return nil })
 	group.Go(func() error { f.sweep(ctx); return nil })
@@ -161,11 +152,7 @@ func (f *Forwarder) forgetSources() {
 func (f *Forwarder) Bind(b relay.Binding) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	err := f.table.Bind(time.Now(), b)
-	if err == nil {
-		f.begin.Do(func() { close(f.begun) })
-	}
-	return err
+	return f.table.Bind(time.Now(), b)
 }
 
 // Unbind ends a binding.

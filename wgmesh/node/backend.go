@@ -55,7 +55,7 @@ func (n *Node) Status() api.Status {
 // Counters are the totals of datapath and control.
 func (n *Node) Counters() api.Counters {
 	stats := n.datapath.Stats()
-	c := api.Counters{Schema: api.CountersSchema, Frames: []api.FrameCounter{}, Drops: []api.DropCounter{}, RelayDrops: []api.DropCounter{}}
+	c := api.Counters{Schema: api.CountersSchema, Frames: []api.FrameCounter{}, Drops: []api.DropCounter{}}
 	for direction, name := range map[datapath.Direction]string{datapath.Out: "tx", datapath.In: "rx"} {
 		for class, count := range stats.Traffic[direction] {
 			c.Frames = append(c.Frames, api.FrameCounter{Class: l2bridge.Class(class).String(), Direction: name, Frames: count.Frames, Bytes: count.Bytes})
@@ -67,9 +67,6 @@ func (n *Node) Counters() api.Counters {
 		}
 	}
 	c.Control.RxBytes, c.Control.TxBytes = n.sessions.traffic()
-	if n.relays != nil {
-		n.relays.count(&c)
-	}
 	return c
 }
 
@@ -77,16 +74,13 @@ func (n *Node) Counters() api.Counters {
 func (n *Node) Keys() api.Keys {
 	v := n.view()
 	public := n.identity.Public()
-	keys := api.Keys{
-		Schema: api.KeysSchema, NodeID: v.Self.String(), Identity: base64.StdEncoding.EncodeToString(public[:]), Slots: []api.Slot{},
+	return api.Keys{
+		Schema: api.KeysSchema, NodeID: v.Self.String(), Identity: base64.StdEncoding.EncodeToString(public[:]),
+		Slots: []api.Slot{{
+			Slot: 0, Interface: v.Slot.Name, Port: v.Slot.Port, PublicKey: v.Slot.PublicKey.String(), Generation: v.Slot.Generation,
+			AgeS: age(v.Slot.Since, time.Now()), Tunnels: v.Slot.Tunnels,
+		}},
 	}
-	for _, s := range v.Slots {
-		keys.Slots = append(keys.Slots, api.Slot{
-			Slot: int(s.Slot), Interface: s.Name, Port: s.Port, PublicKey: s.PublicKey.String(), Generation: s.Generation,
-			AgeS: age(s.Since, time.Now()), Tunnels: s.Tunnels,
-		})
-	}
-	return keys
 }
 
 // Config is the effective configuration as YAML.

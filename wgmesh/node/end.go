@@ -38,12 +38,6 @@ func (n *Node) close() {
 		n.hostLinks.Close()
 	}
 	var failed []error
-	if n.scouts != nil {
-		failed = append(failed, n.scouts.close())
-	}
-	if n.relays != nil {
-		failed = append(failed, n.relays.forwarder.Close())
-	}
 	if n.bridges != nil {
 		failed = append(failed, n.bridges.close())
 	}

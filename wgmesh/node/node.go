@@ -66,14 +66,11 @@ type Node struct {
 	socket    *api.Socket
 	reconcile *reconciler
 	prober    *prober
-	scouts    *scouts
-	relays    *relays // nil: this node does not relay
 	datapath  *datapath.Datapath
 	bridges   *bridges
 	ports     *ports
 
 	busy     atomic.Bool
-	frames   atomic.Uint64 // see moved
 	snapshot atomic.Pointer[wgmesh.Snapshot]
 	hello    atomic.Pointer[topology.Sealed]
 	ready    atomic.Bool
@@ -102,14 +99,6 @@ func (n *Node) perform(effect wgmesh.Effect) {
 		n.publish(e.Snapshot)
 	case wgmesh.Persist:
 		n.persist(e.State)
-	case wgmesh.Scout:
-		n.scouts.send(e)
-	case wgmesh.Listen:
-		n.scouts.listen(e.Keys)
-	case wgmesh.Relay:
-		n.relays.bind(e)
-	case wgmesh.RelayEnd:
-		n.relays.end(e.ID)
 	case wgmesh.Note:
 		n.note(e)
 	}
@@ -145,17 +134,6 @@ func (n *Node) note(e wgmesh.Note) {
 	levels[e.Level](e.Text, fields...)
 }
 
-// moved says whether frames went into the overlay or came out of it since it was asked last.
-func (n *Node) moved() bool {
-	var frames uint64
-	for _, direction := range n.datapath.Stats().Traffic {
-		for _, class := range direction {
-			frames += class.Frames
-		}
-	}
-	return n.frames.Swap(frames) != frames
-}
-
 // mirror keeps what other goroutines want to know of the core at any moment.
 func (n *Node) mirror(c *wgmesh.Core) {
 	n.busy.Store(c.Busy())
@@ -168,7 +146,7 @@ func (n *Node) mirror(c *wgmesh.Core) {
 func (n *Node) settings(c *config.Config) wgmesh.Settings {
 	s := wgmesh.Settings{
 		Mesh: c.Mesh, Name: c.Node.Name, Software: n.opts.Version, Key: n.identity.Public(), Run: n.run, Port: c.Listen.Port,
-		Advertise: c.Advertise, Targets: c.Peers, ForgetAfter: c.ForgetAfter, Relay: c.Relay, RotateEvery: rotateEvery,
+		Advertise: c.Advertise, Targets: c.Peers, ForgetAfter: c.ForgetAfter,
 	}
 	for _, network := range c.Networks {
 		s.Networks = append(s.Networks, wgmesh.NetworkSettings{
@@ -177,9 +155,6 @@ func (n *Node) settings(c *config.Config) wgmesh.Settings {
 	}
 	return s
 }
-
-// rotateEvery is how often keys are renewed without being asked; the core spreads it by an eighth.
-const rotateEvery = 24 * time.Hour
 
 // view asks the core; it is empty when the node is ending.
 func (n *Node) view() (v wgmesh.View) {

@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -27,9 +25,8 @@ type prober struct {
 	id   uint16
 	post func(wgmesh.Event)
 
-	changed chan struct{} // links are others
 	mu      sync.Mutex
-	links   []wgmesh.Probe
+	members []wgmesh.Member
 	seq     uint16
 	waiting map[uint16]*probe
 }
@@ -43,7 +40,7 @@ type probe struct {
 
 // newProber opens the socket inside the overlay namespace.
 func newProber(ns *os.File, own netip.Addr, post func(wgmesh.Event)) (*prober, error) {
-	p := &prober{post: post, id: uint16(os.Getpid()), changed: make(chan struct{}, 1), waiting: map[uint16]*probe{}}
+	p := &prober{post: post, id: uint16(os.Getpid()), waiting: map[uint16]*probe{}}
 	err := netns.Do(ns, func() (err error) {
 		p.conn, err = icmp.ListenPacket("ip6:ipv6-icmp", own.String())
 		return err
@@ -61,55 +58,32 @@ func newProber(ns *os.File, own netip.Addr, post func(wgmesh.Event)) (*prober, e
 	return p, nil
 }
 
-// watch replaces the set of links that are probed, and their paces.
-func (p *prober) watch(links []wgmesh.Probe) {
+// watch replaces the set of links that are probed.
+func (p *prober) watch(members []wgmesh.Member) {
 	p.mu.Lock()
-	p.links = links
+	p.members = members
 	p.mu.Unlock()
-	select {
-	case p.changed <- struct{}{}:
-	default:
-	}
 }
 
-// run sends to each link at its pace until ctx ends.
+// run sends until ctx ends; the links take turns, so that probes do not come in bursts.
 func (p *prober) run(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	last := map[topology.NodeID]time.Time{}
-	for {
+	const slice = wgmesh.ProbeEvery / 8
+	ticker := time.NewTicker(slice)
+	defer ticker.Stop()
+	for turn := 0; ; turn++ {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-p.changed:
-		case <-timer.C:
-		}
-		timer.Reset(time.Until(p.round(time.Now(), last)))
-	}
-}
-
-// round sends what is due and returns when the next probe is, or an answer is overdue.
-func (p *prober) round(now time.Time, last map[topology.NodeID]time.Time) (next time.Time) {
-	p.expire(now)
-	p.mu.Lock()
-	links := p.links
-	p.mu.Unlock()
-	next = now.Add(wgmesh.ProbeTimeout / 2)
-	for _, l := range links {
-		due := last[l.ID].Add(l.Every)
-		if !due.After(now) {
-			last[l.ID] = now
-			due = now.Add(l.Every)
-			_ = p.send(l.Member, nil) // what could not be sent is lost, and counted so by expire
-		}
-		if due.Before(next) {
-			next = due
+		case now := <-ticker.C:
+			p.expire(now)
+			p.mu.Lock()
+			members := p.members
+			p.mu.Unlock()
+			for i := turn % 8; i < len(members); i += 8 {
+				_ = p.send(members[i], nil) // what could not be sent is lost, and counted so by expire
+			}
 		}
 	}
-	maps.DeleteFunc(last, func(id topology.NodeID, _ time.Time) bool {
-		return !slices.ContainsFunc(links, func(l wgmesh.Probe) bool { return l.ID == id })
-	})
-	return next
 }
 
 func (p *prober) send(m wgmesh.Member, answer chan time.Duration) error {

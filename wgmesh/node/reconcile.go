@@ -18,7 +18,6 @@ type reconciler struct {
 	post   func(wgmesh.Event)
 	log    *zap.Logger
 	busy   func() bool // the core waits for a handshake: look often
-	moved  func() bool // frames went through since the last question: what the device counts is news
 
 	mu         sync.Mutex
 	spec       wgmesh.DeviceSpec
@@ -30,15 +29,13 @@ type reconciler struct {
 const (
 	observeBusy = 50 * time.Millisecond
 	observeCalm = 5 * time.Second
-	// observeMoved is how soon it is noticed that frames pass again, and so how soon after that a dead path is.
-	observeMoved = time.Second
 	// observeRetry is the pause after a round that failed. News do not shorten it: the steps of a failing round are news
 	// themselves.
 	observeRetry = 200 * time.Millisecond
 )
 
-func newReconciler(device wgmesh.Device, post func(wgmesh.Event), busy, moved func() bool, problem func(error), log *zap.Logger) *reconciler {
-	return &reconciler{device: device, post: post, busy: busy, moved: moved, problem: problem, log: log, wake: make(chan struct{}, 1)}
+func newReconciler(device wgmesh.Device, post func(wgmesh.Event), busy func() bool, problem func(error), log *zap.Logger) *reconciler {
+	return &reconciler{device: device, post: post, busy: busy, problem: problem, log: log, wake: make(chan struct{}, 1)}
 }
 
 // want replaces the spec.
@@ -61,8 +58,6 @@ func (r *reconciler) look() {
 func (r *reconciler) run(ctx context.Context, dirty <-chan struct{}) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	moving := time.NewTicker(observeMoved)
-	defer moving.Stop()
 	news := dirty
 	for {
 		select {
@@ -71,10 +66,6 @@ func (r *reconciler) run(ctx context.Context, dirty <-chan struct{}) error {
 		case <-r.wake:
 		case <-news:
 		case <-timer.C:
-		case <-moving.C:
-			if !r.moved() {
-				continue
-			}
 		}
 		ok := r.round()
 		news = dirty

@@ -36,7 +36,7 @@ func TestAFailingRoundDoesNotSpin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		device := &stubborn{dirty: make(chan struct{}, 1)}
 		var failed error
-		r := newReconciler(device, func(wgmesh.Event) {}, func() bool { return true }, func() bool { return false }, func(err error) { failed = err }, zap.NewNop())
+		r := newReconciler(device, func(wgmesh.Event) {}, func() bool { return true }, func(err error) { failed = err }, zap.NewNop())
 		r.want(wgmesh.Converge{Spec: wgmesh.DeviceSpec{Slots: []wgmesh.SlotSpec{{Port: 6783}}}, Generation: 1})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/weavewg/weavewg/config"
 	"github.com/weavewg/weavewg/l2bridge/datapath"
 	"github.com/weavewg/weavewg/services/api"
 	"github.com/weavewg/weavewg/services/metrics"
@@ -140,7 +139,7 @@ func (n *Node) openControl(ctx context.Context) error {
 	core := wgmesh.NewCore(n.settings(c), n.notary, saved, newRand(), newPrivateKey, time.Now())
 	n.loop = newLoop(core, n.perform, n.mirror, n.log)
 	n.sessions = newSessions(ctx, core.Self(), n.shaker, n.loop.post, n.log.Named("control"))
-	n.reconcile = newReconciler(n.device, n.loop.post, n.busy.Load, n.moved, func(err error) {
+	n.reconcile = newReconciler(n.device, n.loop.post, n.busy.Load, func(err error) {
 		n.problems.check("device", "see the log; the daemon tries again", err)
 	}, n.log.Named("device"))
 
@@ -162,9 +161,6 @@ func (n *Node) openControl(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := n.openPaths(c); err != nil {
-		return err
-	}
 	n.loop.step(wgmesh.AddressesChanged{Addrs: n.underlay.addrs, MTU: n.underlay.mtu})
 	n.loop.step(wgmesh.Observed{Status: status})
 	n.reconcile.round()
@@ -182,17 +178,6 @@ func (n *Node) openControl(ctx context.Context) error {
 	return nil
 }
 
-// openPaths opens what finds ways for tunnels, and forwards for others.
-func (n *Node) openPaths(c *config.Config) (err error) {
-	if n.scouts, err = newScouts(c.Listen.Port, n.loop.post, n.log.Named("scouts")); err != nil {
-		return err
-	}
-	if c.Relay {
-		n.relays, err = openRelays(c.Listen.Port, n.loop.post, n.log.Named("relay"))
-	}
-	return err
-}
-
 // serve runs every goroutine of the node until ctx ends, or one of them fails.
 func (n *Node) serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
@@ -208,11 +193,6 @@ func (n *Node) serve(ctx context.Context) error {
 	g.Go(func() error { return n.prober.run(ctx) })
 	g.Go(n.prober.receive)
 	g.Go(func() error { <-ctx.Done(); n.prober.close(); return nil })
-	g.Go(n.scouts.receive)
-	g.Go(func() error { <-ctx.Done(); return n.scouts.close() })
-	if n.relays != nil {
-		g.Go(func() error { return n.relays.run(ctx) })
-	}
 	g.Go(func() error { n.listener.Serve(ctx, n.sessions.accept, refuseStream); return nil })
 	g.Go(func() error { <-n.loop.done; n.sessions.wait(); return nil }) // the loop is who adds tasks
 	g.Go(func() error { return strangersProblem(ctx, n.listener, n.problems) })

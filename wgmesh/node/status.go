@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/weavewg/weavewg/services/api"
-	"github.com/weavewg/weavewg/topology"
 	"github.com/weavewg/weavewg/wgmesh"
 )
 
@@ -35,16 +34,6 @@ func statusOf(v wgmesh.View, now time.Time) api.Status {
 	return s
 }
 
-func kindWord(t *wgmesh.TunnelView) string {
-	switch {
-	case t.Kind == topology.PathDirect:
-		return "direct"
-	case t.Stream:
-		return "tcp"
-	}
-	return "relay"
-}
-
 func wireGuardWord(kernel bool) string {
 	if kernel {
 		return "kernel"
@@ -56,7 +45,11 @@ func peerOf(p wgmesh.PeerView, now time.Time) api.Peer {
 	peer := api.Peer{
 		Name: p.Name, ID: p.ID.String(), Version: p.Software, State: p.State.String(), Reason: p.Reason, Since: p.Since,
 		Control: "down", Overlay: p.Overlay,
-		Path: api.Path{Via: []api.Via{}, MTU: p.MTU, Reason: p.PathReason},
+		Path: api.Path{Via: []api.Via{}, MTU: p.MTU},
+		WireGuard: api.WireGuard{
+			PublicKey: p.PublicKey.String(), Generation: p.Generation, LastHandshake: p.Handshake, RxBytes: p.Rx, TxBytes: p.Tx,
+			KeyAgeS: age(p.KeySince, now), PSK: p.PSK, PSKAgeS: age(p.PSKSince, now),
+		},
 	}
 	if p.Control {
 		peer.Control = "up"
@@ -64,20 +57,11 @@ func peerOf(p wgmesh.PeerView, now time.Time) api.Peer {
 	if p.Absent > 0 {
 		peer.Reason = fmt.Sprintf("%s; not seen for %s", p.Reason, p.Absent.Round(time.Second))
 	}
-	if t := p.Using; t != nil {
-		peer.WireGuard = api.WireGuard{
-			PublicKey: t.Key.String(), Slot: int(t.Slot), LastHandshake: t.Handshake, RxBytes: t.Rx, TxBytes: t.Tx,
-			KeyAgeS: age(t.KeySince, now), PSK: t.PSK, PSKAgeS: age(t.PSKSince, now),
-		}
-		if t.Endpoint.IsValid() {
-			peer.Path.Endpoint = t.Endpoint.String()
-		}
-		if p.State == wgmesh.LinkUp {
-			peer.Path.Kind = kindWord(t)
-		}
-		for _, v := range t.Via {
-			peer.Path.Via = append(peer.Path.Via, api.Via{Name: v.Name, ID: v.ID.String()})
-		}
+	if p.Endpoint.IsValid() {
+		peer.Path.Endpoint = p.Endpoint.String()
+	}
+	if p.State == wgmesh.LinkUp {
+		peer.Path.Kind = "direct"
 	}
 	peer.Path.RTTms = float64(p.RTT.Microseconds()) / 1000
 	peer.Path.Loss = p.Loss
@@ -104,7 +88,7 @@ func age(since, now time.Time) float64 {
 func viewProblems(v wgmesh.View, now time.Time) (handshakes, targets, identity map[string]api.Problem) {
 	handshakes, targets, identity = map[string]api.Problem{}, map[string]api.Problem{}, map[string]api.Problem{}
 	for _, peer := range v.Peers {
-		if peer.State != wgmesh.LinkUp && peer.Control && !peer.Left && peer.Using != nil && now.Sub(peer.Since) > patience {
+		if peer.State != wgmesh.LinkUp && peer.Control && !peer.Left && peer.PSK && now.Sub(peer.Since) > patience {
 			handshakes[peer.ID.String()] = api.Problem{
 				Severity: "warn", Message: peer.Name + ": " + peer.Reason, Hint: "open the UDP port towards this node, or the other way round",
 			}

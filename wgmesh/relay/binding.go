@@ -27,8 +27,8 @@ type Leg struct {
 	Addr  netip.AddrPort  // where this side was last registered from; zero: nowhere yet. In Bind: where it is believed to be
 }
 
-// same says whether two legs are the same but for where they are registered, and by which key.
-func (l Leg) same(m Leg) bool { return l.Node == m.Node && l.Key == m.Key }
+// same says whether two legs are the same but for where they are registered.
+func (l Leg) same(m Leg) bool { return l.Node == m.Node && l.Key == m.Key && l.Scout == m.Scout }
 
 // Binding lets two WireGuard slots talk through this relay.
 type Binding struct {

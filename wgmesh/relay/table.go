@@ -58,9 +58,6 @@ func (t *Table) Bind(now time.Time, b Binding) error {
 			return fmt.Errorf("binding %s is in use by another pair", b.ID)
 		}
 		old.Expires = b.Expires
-		for i := range old.Legs {
-			t.rekey(side{old, i}, b.Legs[i].Scout)
-		}
 		return nil
 	}
 	if err := t.fits(b); err != nil {
@@ -82,19 +79,6 @@ func (t *Table) Bind(now time.Time, b Binding) error {
 		}
 	}
 	return nil
-}
-
-// rekey takes over the registration key of a leg whose control session is another one than before; its flows go on. A key
-// that another leg has stays where it is.
-func (t *Table) rekey(s side, key scout.Key) {
-	old := s.b.Legs[s.leg].Scout
-	if _, taken := t.tags[key.Tag]; old == key || taken {
-		return
-	}
-	delete(t.tags, old.Tag)
-	t.tags[key.Tag] = s
-	s.b.Legs[s.leg].Scout = key
-	s.b.legs[s.leg].counter, s.b.legs[s.leg].asks = 0, 0
 }
 
 // fits says why a new binding is refused.

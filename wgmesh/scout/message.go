@@ -102,9 +102,6 @@ func Peek(b []byte) (tag [TagSize]byte, ok bool) {
 	return [TagSize]byte(b[offTag:offTx]), true
 }
 
-// txOf returns the number that a scout claims to have.
-func txOf(b []byte) uint64 { return binary.BigEndian.Uint64(b[offTx:]) }
-
 // Decode returns the message of a datagram that was made with key. A message has exactly one datagram: spare bytes that
 // are not zero, or a length that is not the promised one, are refused.
 func Decode(key Key, b []byte) (Message, error) {

@@ -93,7 +93,7 @@ func hostNet(a netip.Addr) *net.IPNet {
 
 func (d *Device) addPeer(op wgmesh.AddPeer) error {
 	c := wgtypes.PeerConfig{
-		PublicKey: op.Peer.Key, PresharedKey: &op.Peer.PSK, PersistentKeepaliveInterval: keepalive(op.Peer.Silent),
+		PublicKey: op.Peer.Key, PresharedKey: &op.Peer.PSK, PersistentKeepaliveInterval: keepalive(),
 		AllowedIPs: nets(op.Peer.Allowed), Endpoint: endpoint(op.Peer.Endpoint),
 	}
 	return d.configure(op.Slot, wgtypes.Config{Peers: []wgtypes.PeerConfig{c}})
@@ -105,7 +105,7 @@ func (d *Device) setPeer(op wgmesh.SetPeer) error {
 		c.Endpoint = endpoint(*op.Endpoint)
 	}
 	if op.Keepalive {
-		c.PersistentKeepaliveInterval = keepalive(false)
+		c.PersistentKeepaliveInterval = keepalive()
 	}
 	if err := d.configure(op.Slot, wgtypes.Config{Peers: []wgtypes.PeerConfig{c}}); err != nil {
 		return err
@@ -131,14 +131,7 @@ func (d *Device) configure(s wgmesh.Slot, c wgtypes.Config) error {
 	return d.wg.ConfigureDevice(d.Name(s), c)
 }
 
-// keepalive is the interval to set, nil for none.
-func keepalive(silent bool) *time.Duration {
-	if silent {
-		return nil
-	}
-	every := wgmesh.Keepalive
-	return &every
-}
+func keepalive() *time.Duration { every := wgmesh.Keepalive; return &every }
 
 func nets(prefixes []netip.Prefix) []net.IPNet {
 	var all []net.IPNet
