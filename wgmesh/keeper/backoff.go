@@ -4,7 +4,7 @@ import "time"
 
 // The first death of a child costs no wait; dying again and again does.
 const (
-	steady   = time.Second // a child that lived this long counts as healthy again: its start is a twentieth of that
+	steady   = time.Second // a child that lived this long counts as healthy again, and is started at once
 	minPause = 50 * time.Millisecond
 	maxPause = 5 * time.Second
 )

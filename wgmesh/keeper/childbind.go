@@ -19,9 +19,8 @@ import (
 // (WireGuard/wireguard-go#135, open). What goes to IPv6 leaves from the same socket, by a descriptor of our own.
 type childBind struct {
 	conn.Bind
-	v6      *ipv6.PacketConn // nil: the host has no IPv6, or the bind is closed
-	file    net.PacketConn
-	segment atomic.Bool // the kernel cuts datagrams (UDP_SEGMENT, since 4.18)
+	v6      atomic.Pointer[ipv6.PacketConn] // nil: the host has no IPv6, or the bind is closed; cookies are sent without the device's lock
+	segment atomic.Bool                     // the kernel cuts datagrams (UDP_SEGMENT, since 4.18)
 }
 
 func newChildBind() *childBind { return &childBind{Bind: conn.NewDefaultBind()} }
@@ -54,11 +53,11 @@ func (b *childBind) find(port uint16) error {
 			return fmt.Errorf("duplicate the IPv6 socket: %w", err)
 		}
 		file := os.NewFile(uintptr(own), "udp6")
-		b.file, err = net.FilePacketConn(file)
+		c, err := net.FilePacketConn(file)
 		if err := errors.Join(err, file.Close()); err != nil {
 			return fmt.Errorf("take the IPv6 socket: %w", err)
 		}
-		b.v6 = ipv6.NewPacketConn(b.file)
+		b.v6.Store(ipv6.NewPacketConn(c))
 		b.segment.Store(true)
 		return nil
 	}
@@ -78,23 +77,20 @@ func isUDP6(fd int, port uint16) bool {
 // Close closes the sockets. Whoever waits for datagrams is told by the other descriptor.
 func (b *childBind) Close() error {
 	var own error
-	if b.file != nil {
-		own = b.file.Close()
-		b.file, b.v6 = nil, nil
+	if v6 := b.v6.Swap(nil); v6 != nil {
+		own = v6.Close()
 	}
 	return errors.Join(b.Bind.Close(), own)
 }
 
 // Send sends datagrams to one place.
 func (b *childBind) Send(datagrams [][]byte, to conn.Endpoint) error {
-	v6 := b.v6
-	if !to.DstIP().Is6() || v6 == nil {
+	v6 := b.v6.Load()
+	place, ours := to.(*conn.StdNetEndpoint)
+	if !ours || !place.Addr().Is6() || v6 == nil {
 		return b.Bind.Send(datagrams, to)
 	}
-	name, err := net.ResolveUDPAddr("udp6", to.DstToString())
-	if err != nil {
-		return err
-	}
+	name := net.UDPAddrFromAddrPort(place.AddrPort)
 	for {
 		segment := b.segment.Load()
 		err := writeAll(v6, sends(datagrams, name, segment))
