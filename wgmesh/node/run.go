@@ -203,7 +203,6 @@ func (n *Node) serve(ctx context.Context) error {
 	})
 	g.Go(func() error { return n.bridges.run(ctx, forBridges) })
 	g.Go(func() error { return n.watchKeeper(ctx) })
-	g.Go(func() error { return trimMemory(ctx) })
 	g.Go(func() error { return n.serveAPI(ctx) })
 	g.Go(func() error { return n.ports.run(ctx, forPorts) })
 	if n.metrics != nil {
